@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Runs every fuzz target for a while. Usage: fuzz.sh DURATION
+set -euo pipefail
+cd "$(dirname "$0")/.."
+grep -rl --include='*_test.go' '^func Fuzz' services | while read -r file; do
+  dir=$(dirname "$file")
+  grep -ho '^func Fuzz[A-Za-z0-9_]*' "$file" | sed 's/^func //' | while read -r target; do
+    echo "== $dir $target"
+    go test "./$dir" -run '^$' -fuzz "^$target\$" -fuzztime "$1"
+  done
+done

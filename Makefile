@@ -1,0 +1,110 @@
+# Everything that people and CI do goes through these targets; `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Tools are pinned by the go.mod files below .tools, apart from the product's.
+BIN := $(CURDIR)/.bin
+export PATH := $(BIN):$(PATH)
+PACKAGES := ./gen/... ./services/...
+# Two at a time suits small machines; the tests are real servers and sockets.
+TEST_FLAGS ?= -race -shuffle=on -timeout=9m
+BASE ?= origin/main
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/axpchat/connector/services/internal/kit/lifecycle.version=$(VERSION)
+COMMANDS := gateway session-orchestrator webhook-ingest connector
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+.PHONY: run
+run: ## Run the whole suite with the AXP sandbox and an automatic agent on this machine
+	go run ./services/connector/cmd/connector-dev
+
+.PHONY: test
+test: ## Run every test, with the race detector, in random order
+	@./.tools/test.sh $(TEST_FLAGS) $(PACKAGES)
+
+.PHONY: test-short
+test-short: ## Run the tests that need no separate processes and no browser
+	@./.tools/test.sh -short $(TEST_FLAGS) $(PACKAGES)
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (default 20s) each
+	@./.tools/fuzz.sh $(or $(FUZZTIME),20s)
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint $(BIN)/buf third_party/proto ## Check style of Go, protos and shell scripts
+	golangci-lint run $(PACKAGES)
+	buf lint
+	for f in .ci/run .tools/*.sh; do bash -n "$$f"; done
+
+.PHONY: breaking
+breaking: $(BIN)/buf third_party/proto ## Check that the protos stay compatible with BASE (default origin/main)
+	./.tools/breaking.sh $(BASE)
+
+.PHONY: fmt
+fmt: $(BIN)/golangci-lint $(BIN)/buf third_party/proto ## Format Go and protos
+	golangci-lint fmt $(PACKAGES)
+	buf format -w proto
+
+.PHONY: generate
+generate: $(BIN)/buf $(BIN)/protoc-gen-go third_party/proto ## Make gen/ and the generated documents anew
+	rm -rf gen/axpchat gen/openapi/*.yaml
+	buf generate
+	./.tools/docs.sh
+
+.PHONY: checkgenerate
+checkgenerate: generate ## Fail where generated files are stale
+	@test -z "$$(git status --porcelain gen deploy/docs)" || { git status --porcelain gen deploy/docs; git --no-pager diff --stat gen deploy/docs; echo 'generated files are stale: run make generate'; exit 1; }
+
+.PHONY: build
+build: ## Build every command into dist/
+	mkdir -p dist
+	for c in $(COMMANDS); do CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o "dist/$$c" "./services/$${c}/cmd/$$c"; done
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o dist/connector-dev ./services/connector/cmd/connector-dev
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o dist/axp-sandbox ./services/axp-sandbox/cmd/axp-sandbox
+
+.PHONY: build-modules
+build-modules: ## Build each module on its own, without the workspace
+	cd gen && GOWORK=off go build ./...
+	cd services && GOWORK=off go build ./...
+
+.PHONY: images
+images: ## Build an image of every command (needs docker or buildah)
+	./.tools/images.sh $(VERSION)
+
+.PHONY: tools
+tools: $(BIN)/buf $(BIN)/golangci-lint $(BIN)/protoc-gen-go ## Build the pinned tools into .bin/
+
+.PHONY: clean
+clean: ## Remove what was built; data/ stays
+	rm -rf $(BIN) dist third_party artifacts
+
+$(BIN)/buf: .tools/buf/go.mod
+	@mkdir -p $(BIN)
+	GOWORK=off go -C .tools/buf build -o $(BIN)/ tool
+	@touch $@
+
+$(BIN)/golangci-lint: .tools/lint/go.mod
+	@mkdir -p $(BIN)
+	GOWORK=off go -C .tools/lint build -o $(BIN)/ tool
+	@touch $@
+
+$(BIN)/grpcurl: .tools/grpcurl/go.mod
+	@mkdir -p $(BIN)
+	GOWORK=off go -C .tools/grpcurl build -o $(BIN)/ tool
+	@touch $@
+
+$(BIN)/protoc-gen-go: .tools/protoc/go.mod .tools/protoc/main.go
+	@mkdir -p $(BIN)
+	GOWORK=off go -C .tools/protoc build -o $(BIN)/ tool
+	GOWORK=off go -C .tools/protoc build -o $(BIN)/protodeps .
+	@touch $@
+
+third_party/proto: $(BIN)/protoc-gen-go
+	rm -rf third_party
+	protodeps third_party/proto
+	@touch $@

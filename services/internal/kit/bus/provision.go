@@ -1,0 +1,235 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// schema counts incompatible changes of what is stored. A service refuses to
+// run against a higher number than its own.
+const schema = 1
+
+const (
+	metaSchema     = "axpchat.schema"
+	metaPartitions = "axpchat.partitions"
+)
+
+// unroutedRetention is how long an operator has to look at callbacks that
+// could not be routed.
+const unroutedRetention = 7 * 24 * time.Hour
+
+// ticketTTL is the longest life of a one-time ticket.
+const ticketTTL = 2 * time.Minute
+
+// Provision brings every stream, bucket and consumer up to date with this
+// version, or, where NATS_MANAGE_STREAMS is false, checks that they are there.
+// It is safe to call from several processes at once, and refuses streams that
+// a newer version has made.
+func (b *Bus) Provision(ctx context.Context) error {
+	for _, cfg := range b.streams() {
+		if err := b.ensure(ctx, "stream "+cfg.Name, func(ctx context.Context) error { return b.ensureStream(ctx, cfg) }); err != nil {
+			return err
+		}
+	}
+	for _, cfg := range b.buckets() {
+		if err := b.ensure(ctx, "bucket "+cfg.Bucket, func(ctx context.Context) error { return b.ensureBucket(ctx, cfg) }); err != nil {
+			return err
+		}
+	}
+	for stream, cfgs := range b.consumers() {
+		for _, cfg := range cfgs {
+			if err := b.ensure(ctx, "consumer "+cfg.Durable, func(ctx context.Context) error { return b.ensureConsumer(ctx, stream, cfg) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ensure repeats f while the cluster has no leader yet, which is usual right
+// after its start.
+func (b *Bus) ensure(ctx context.Context, what string, f func(context.Context) error) error {
+	for {
+		tryCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := f(tryCtx)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if !transient(err) || !wait(ctx, 300*time.Millisecond) {
+			return fmt.Errorf("provision %s: %w", what, err)
+		}
+	}
+}
+
+func transient(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return api.Code == 503 || api.ErrorCode == 10074 // no suitable peers yet
+	}
+	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, jetstream.ErrNoStreamResponse)
+}
+
+func (b *Bus) streams() []jetstream.StreamConfig {
+	c := b.cfg
+	common := func(s jetstream.StreamConfig) jetstream.StreamConfig {
+		s.Storage, s.Replicas = jetstream.FileStorage, c.Replicas
+		if s.Metadata == nil {
+			s.Metadata = map[string]string{}
+		}
+		s.Metadata[metaSchema] = strconv.Itoa(schema)
+		return s
+	}
+	maxBytes := int64(c.MaxBytes)
+	if maxBytes == 0 {
+		maxBytes = -1
+	}
+	return []jetstream.StreamConfig{
+		common(jetstream.StreamConfig{
+			Name: EventsStream, Description: "Journal of every session: what clients are told.",
+			Subjects: []string{eventPrefix + "*.*"}, Retention: jetstream.LimitsPolicy,
+			MaxAge: c.Retention, MaxBytes: maxBytes, Duplicates: c.DuplicateWindow, AllowDirect: true,
+			RePublish: &jetstream.RePublish{Source: eventPrefix + ">", Destination: livePrefix + ">"},
+		}),
+		common(jetstream.StreamConfig{
+			Name: OutboxStream, Description: "Customers' messages on their way to AXP.",
+			Subjects: []string{outboxPrefix + "*.*.*"}, Retention: jetstream.WorkQueuePolicy,
+			MaxAge: c.OutboxMaxAge, Duplicates: c.OutboxWindow,
+			Metadata: map[string]string{metaPartitions: strconv.Itoa(c.Partitions)},
+		}),
+		common(jetstream.StreamConfig{
+			Name: UnroutedStream, Description: "Callbacks that no session could be found for.",
+			Subjects: []string{unroutedPrefix + "*"}, Retention: jetstream.LimitsPolicy,
+			MaxAge: unroutedRetention, MaxBytes: 1 << 30, Duplicates: 2 * time.Minute, AllowDirect: true,
+		}),
+	}
+}
+
+func (b *Bus) buckets() []jetstream.KeyValueConfig {
+	state := func(name, description string) jetstream.KeyValueConfig {
+		return jetstream.KeyValueConfig{
+			Bucket: name, Description: description, Storage: jetstream.FileStorage,
+			Replicas: b.cfg.Replicas, TTL: b.cfg.StateRetention, LimitMarkerTTL: time.Second,
+			Metadata: map[string]string{metaSchema: strconv.Itoa(schema)},
+		}
+	}
+	tickets := state(TicketsBucket, "One-time tickets.")
+	tickets.TTL = ticketTTL
+	return []jetstream.KeyValueConfig{
+		state(SessionsBucket, "Sessions."),
+		state(EngagementsBucket, "Engagements."),
+		state(IndexBucket, "Where something of AXP's belongs, and what was sent before."),
+		tickets,
+	}
+}
+
+// consumers: the pins follow NATS's rule that PinnedTTL must be a few times
+// the expiry of a pull (one second, see the outbox).
+func (b *Bus) consumers() map[string][]jetstream.ConsumerConfig {
+	outbox := make([]jetstream.ConsumerConfig, 0, b.cfg.Partitions)
+	for i := range b.cfg.Partitions {
+		outbox = append(outbox, jetstream.ConsumerConfig{
+			Durable: OutboxConsumer(i), FilterSubject: outboxPrefix + strconv.Itoa(i) + ".*.*",
+			AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second, MaxAckPending: 256, MaxDeliver: -1,
+			PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{OutboxGroup}, PinnedTTL: 3 * time.Second,
+		})
+	}
+	return map[string][]jetstream.ConsumerConfig{
+		EventsStream: {{
+			Durable: ProjectorConsumer, AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
+			AckWait: 30 * time.Second, MaxAckPending: 512, MaxDeliver: -1,
+		}},
+		OutboxStream: outbox,
+	}
+}
+
+func (b *Bus) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) error {
+	s, err := b.JS.Stream(ctx, cfg.Name)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound) && b.cfg.Manage:
+		_, err = b.JS.CreateStream(ctx, cfg)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return nil // another process was first; its configuration is checked at our next start
+		}
+		return err
+	case err != nil:
+		return err
+	}
+	have := s.CachedInfo().Config
+	if err := checkSchema(have.Metadata); err != nil {
+		return err
+	}
+	if want := cfg.Metadata[metaPartitions]; want != "" && have.Metadata[metaPartitions] != want && s.CachedInfo().State.Msgs > 0 {
+		return fmt.Errorf("it holds messages in %s partitions, OUTBOX_PARTITIONS says %s: let it drain first", have.Metadata[metaPartitions], want)
+	}
+	if !b.cfg.Manage || sameStream(have, cfg) {
+		return nil
+	}
+	_, err = b.JS.UpdateStream(ctx, cfg)
+	return err
+}
+
+// sameStream compares what we set; the server fills in the rest.
+func sameStream(have, want jetstream.StreamConfig) bool {
+	return have.MaxAge == want.MaxAge && have.Duplicates == want.Duplicates && have.Replicas == want.Replicas &&
+		have.Metadata[metaPartitions] == want.Metadata[metaPartitions] && have.Metadata[metaSchema] == want.Metadata[metaSchema] &&
+		(want.MaxBytes == 0 || have.MaxBytes == want.MaxBytes)
+}
+
+func (b *Bus) ensureBucket(ctx context.Context, cfg jetstream.KeyValueConfig) error {
+	kv, err := b.JS.KeyValue(ctx, cfg.Bucket)
+	switch {
+	case errors.Is(err, jetstream.ErrBucketNotFound) && b.cfg.Manage:
+		_, err = b.JS.CreateKeyValue(ctx, cfg)
+		if errors.Is(err, jetstream.ErrBucketExists) {
+			return nil
+		}
+		return err
+	case err != nil:
+		return err
+	}
+	if !b.cfg.Manage {
+		return nil
+	}
+	st, err := kv.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if err := checkSchema(st.Metadata()); err != nil {
+		return err
+	}
+	if st.TTL() == cfg.TTL && st.Config().Replicas == cfg.Replicas {
+		return nil
+	}
+	_, err = b.JS.UpdateKeyValue(ctx, cfg)
+	return err
+}
+
+func (b *Bus) ensureConsumer(ctx context.Context, stream string, cfg jetstream.ConsumerConfig) error {
+	_, err := b.JS.Consumer(ctx, stream, cfg.Durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) && b.cfg.Manage {
+		_, err = b.JS.CreateConsumer(ctx, stream, cfg)
+		if errors.Is(err, jetstream.ErrConsumerExists) {
+			return nil
+		}
+	}
+	return err
+}
+
+func checkSchema(meta map[string]string) error {
+	have, err := strconv.Atoi(meta[metaSchema])
+	if err != nil {
+		return errors.New("it was not made by this connector")
+	}
+	if have > schema {
+		return fmt.Errorf("it has schema %d, this version knows %d: upgrade first", have, schema)
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+
+	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
+)
+
+const (
+	// maxBatch is the most events that one direct get returns.
+	maxBatch = 256
+	// maxMultiLast is what the server answers at most in one request (1,024), with some room.
+	maxMultiLast = 1000
+	// journalAge is how long what Journal read is used again.
+	journalAge = time.Second
+)
+
+const (
+	headerSequence = "Nats-Sequence"
+	headerPrevious = "Nats-Last-Sequence"
+	headerSubject  = "Nats-Subject"
+	headerPending  = "Nats-Num-Pending"
+	headerStatus   = "Status"
+)
+
+// StoredEvent is an event with its place in the stream.
+type StoredEvent struct {
+	// Sequence is the place in the stream; grows strictly within a session.
+	Sequence uint64
+	// Previous is the sequence of the session's event before this one, 0 where
+	// none is retained. Only DecodeLive sets it.
+	Previous uint64
+	Record   *busv1.EventRecord
+}
+
+// ReadEvents reads events of a session after a sequence, oldest first, at most
+// limit (1 to 256). More tells whether there are further ones. Any replica may
+// answer, so the newest events can be missing for a moment.
+func (b *Bus) ReadEvents(ctx context.Context, account, session string, after uint64, limit int) (events []StoredEvent, more bool, err error) {
+	if !ValidToken(account) || !ValidToken(session) {
+		return nil, false, ErrInvalidToken
+	}
+	msgs, pending, err := b.directGet(ctx, EventsStream, getRequest{
+		Seq: after + 1, NextBySubject: EventSubject(account, session), Batch: min(max(limit, 1), maxBatch),
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	events = make([]StoredEvent, 0, len(msgs))
+	for _, m := range msgs {
+		ev, err := decode(m)
+		if err != nil {
+			return nil, false, err
+		}
+		events = append(events, ev)
+	}
+	return events, pending > 0, nil
+}
+
+// SubscribeLive hands the session's newly stored events to ch. A full channel
+// drops events: the reader finds the hole by Previous and reads the journal.
+// Call NC.Flush before reading the journal, so that nothing falls in between.
+func (b *Bus) SubscribeLive(account, session string, ch chan *nats.Msg) (*nats.Subscription, error) {
+	if !ValidToken(account) || !ValidToken(session) {
+		return nil, ErrInvalidToken
+	}
+	return b.NC.ChanSubscribe(LiveSubject(account, session), ch)
+}
+
+// DecodeLive reads a message of SubscribeLive.
+func DecodeLive(m *nats.Msg) (StoredEvent, error) {
+	ev, err := decode(m)
+	if err != nil {
+		return ev, err
+	}
+	ev.Previous, err = strconv.ParseUint(m.Header.Get(headerPrevious), 10, 64)
+	if err != nil {
+		return ev, fmt.Errorf("bus: live event without its predecessor: %w", err)
+	}
+	return ev, nil
+}
+
+// DecodeRecord reads the data of a message of the stream EVENTS.
+func DecodeRecord(data []byte) (*busv1.EventRecord, error) {
+	rec := &busv1.EventRecord{}
+	if err := proto.Unmarshal(data, rec); err != nil {
+		return nil, fmt.Errorf("decode event: %w", err)
+	}
+	return rec, nil
+}
+
+func decode(m *nats.Msg) (StoredEvent, error) {
+	seq, err := strconv.ParseUint(m.Header.Get(headerSequence), 10, 64)
+	if err != nil {
+		return StoredEvent{}, fmt.Errorf("bus: event without sequence: %w", err)
+	}
+	rec, err := DecodeRecord(m.Data)
+	if err != nil {
+		return StoredEvent{}, fmt.Errorf("sequence %d: %w", seq, err)
+	}
+	return StoredEvent{Sequence: seq, Record: rec}, nil
+}
+
+// LastSequences returns the newest sequence of those of the sessions that have
+// an event at or after since. One request serves a thousand sessions.
+func (b *Bus) LastSequences(ctx context.Context, sessions []SessionKey, since uint64) (map[SessionKey]uint64, error) {
+	last := make(map[SessionKey]uint64)
+	for len(sessions) > 0 {
+		n := min(len(sessions), maxMultiLast)
+		part := sessions[:n]
+		sessions = sessions[n:]
+		subjects := make([]string, n)
+		bySubject := make(map[string]SessionKey, n)
+		for i, s := range part {
+			subjects[i] = EventSubject(s.Account, s.Session)
+			bySubject[subjects[i]] = s
+		}
+		msgs, _, err := b.directGet(ctx, EventsStream, getRequest{Seq: max(since, 1), MultiLast: subjects})
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range msgs {
+			seq, err := strconv.ParseUint(m.Header.Get(headerSequence), 10, 64)
+			if err != nil {
+				return nil, fmt.Errorf("bus: event without sequence: %w", err)
+			}
+			if s, ok := bySubject[m.Header.Get(headerSubject)]; ok {
+				last[s] = seq
+			}
+		}
+	}
+	return last, nil
+}
+
+// JournalInfo says what the journal holds.
+type JournalInfo struct {
+	// Epoch changes when the stream is made anew, so that an old cursor is recognised.
+	Epoch string
+	First uint64
+	Last  uint64
+}
+
+// Journal returns what the journal held at most a second ago.
+func (b *Bus) Journal(ctx context.Context) (JournalInfo, error) {
+	b.mu.Lock()
+	info, at := b.journal, b.journalAt
+	b.mu.Unlock()
+	if time.Since(at) < journalAge {
+		return info, nil
+	}
+	s, err := b.JS.Stream(ctx, EventsStream)
+	if err != nil {
+		return JournalInfo{}, fmt.Errorf("read the journal's state: %w", err)
+	}
+	i := s.CachedInfo()
+	info = JournalInfo{Epoch: strconv.FormatInt(i.Created.UnixMilli(), 36), First: i.State.FirstSeq, Last: i.State.LastSeq}
+	b.mu.Lock()
+	b.journal, b.journalAt = info, time.Now()
+	b.mu.Unlock()
+	return info, nil
+}
+
+// getRequest is the body of JetStream's direct get; the client library has no
+// batched form of it.
+type getRequest struct {
+	Seq           uint64   `json:"seq,omitempty"`
+	NextBySubject string   `json:"next_by_subj,omitempty"`
+	Batch         int      `json:"batch,omitempty"`
+	MultiLast     []string `json:"multi_last,omitempty"`
+}
+
+// directGet returns the messages and how many more the server holds.
+func (b *Bus) directGet(ctx context.Context, stream string, req getRequest) (msgs []*nats.Msg, pending uint64, err error) {
+	if _, has := ctx.Deadline(); !has {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, publishTimeout)
+		defer cancel()
+	}
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, 0, fmt.Errorf("encode direct get: %w", err)
+	}
+	inbox := b.NC.NewRespInbox()
+	sub, err := b.NC.SubscribeSync(inbox)
+	if err != nil {
+		return nil, 0, fmt.Errorf("direct get from %s: %w", stream, err)
+	}
+	defer func() { err = errors.Join(err, ignoreClosed(sub.Unsubscribe())) }()
+	if err := b.NC.PublishRequest("$JS.API.DIRECT.GET."+stream, inbox, body); err != nil {
+		return nil, 0, fmt.Errorf("direct get from %s: %w", stream, err)
+	}
+	for {
+		m, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return nil, 0, fmt.Errorf("direct get from %s: %w", stream, err)
+		}
+		switch status := m.Header.Get(headerStatus); status {
+		case "":
+			msgs = append(msgs, m)
+		case "204": // end of batch
+			pending, _ = strconv.ParseUint(m.Header.Get(headerPending), 10, 64)
+			return msgs, pending, nil
+		case "404": // nothing there
+			return msgs, 0, nil
+		case "503":
+			return nil, 0, fmt.Errorf("direct get from %s: %w", stream, nats.ErrNoResponders)
+		default:
+			return nil, 0, fmt.Errorf("direct get from %s: %s %s", stream, status, m.Header.Get("Description"))
+		}
+	}
+}
+
+// ignoreClosed: a connection that closed meanwhile has no subscription left.
+func ignoreClosed(err error) error {
+	if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrBadSubscription) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,206 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
+)
+
+var (
+	// ErrNotFound is returned where there is no such key.
+	ErrNotFound = errors.New("bus: no such key")
+	// ErrExists is returned by Create where the key is there already.
+	ErrExists = errors.New("bus: key exists")
+	// ErrConflict is returned where the key has changed since it was read.
+	ErrConflict = errors.New("bus: key has changed")
+	// ErrNoChange is returned by the function given to Modify to leave the key as it is.
+	ErrNoChange = errors.New("bus: no change")
+)
+
+// modifyAttempts bounds the compare-and-set loop of Modify; each lost round
+// means that somebody else has won, so this many losses mean a fault.
+const modifyAttempts = 50
+
+// Store is a bucket whose values are messages of one type. Every change is a
+// compare-and-set. It is safe for concurrent use.
+type Store[T proto.Message] struct {
+	js     jetstream.JetStream
+	bucket string
+	empty  func() T
+
+	mu sync.Mutex
+	kv jetstream.KeyValue
+}
+
+func (b *Bus) openStores() {
+	b.Sessions = &Store[*busv1.SessionRecord]{js: b.JS, bucket: SessionsBucket, empty: func() *busv1.SessionRecord { return &busv1.SessionRecord{} }}
+	b.Engagements = &Store[*busv1.EngagementRecord]{js: b.JS, bucket: EngagementsBucket, empty: func() *busv1.EngagementRecord { return &busv1.EngagementRecord{} }}
+	b.Index = &Store[*busv1.IndexRecord]{js: b.JS, bucket: IndexBucket, empty: func() *busv1.IndexRecord { return &busv1.IndexRecord{} }}
+	b.Sent = &Store[*busv1.SentRecord]{js: b.JS, bucket: IndexBucket, empty: func() *busv1.SentRecord { return &busv1.SentRecord{} }}
+	b.Tickets = &Store[*busv1.TicketRecord]{js: b.JS, bucket: TicketsBucket, empty: func() *busv1.TicketRecord { return &busv1.TicketRecord{} }}
+}
+
+// open binds the bucket at first use: it may be provisioned after Connect.
+func (s *Store[T]) open(ctx context.Context) (jetstream.KeyValue, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kv != nil {
+		return s.kv, nil
+	}
+	kv, err := s.js.KeyValue(ctx, s.bucket)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", s.bucket, err)
+	}
+	s.kv = kv
+	return kv, nil
+}
+
+// Get reads a value and its revision; ErrNotFound where there is none.
+func (s *Store[T]) Get(ctx context.Context, key string) (T, uint64, error) {
+	var zero T
+	kv, err := s.open(ctx)
+	if err != nil {
+		return zero, 0, err
+	}
+	e, err := kv.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrInvalidKey) {
+		return zero, 0, ErrNotFound
+	}
+	if err != nil {
+		return zero, 0, fmt.Errorf("read from bucket %s: %w", s.bucket, err)
+	}
+	v := s.empty()
+	if err := proto.Unmarshal(e.Value(), v); err != nil {
+		return zero, 0, fmt.Errorf("decode value of bucket %s: %w", s.bucket, err)
+	}
+	return v, e.Revision(), nil
+}
+
+// Create stores a value under a new key; ErrExists where the key is there. A
+// ttl, at least 1 s, lets the key expire.
+func (s *Store[T]) Create(ctx context.Context, key string, v T, ttl ...time.Duration) (uint64, error) {
+	kv, err := s.open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	data, err := proto.Marshal(v)
+	if err != nil {
+		return 0, fmt.Errorf("encode value of bucket %s: %w", s.bucket, err)
+	}
+	var opts []jetstream.KVCreateOpt
+	if len(ttl) > 0 {
+		opts = append(opts, jetstream.KeyTTL(ttl[0]))
+	}
+	rev, err := kv.Create(ctx, key, data, opts...)
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		return 0, ErrExists
+	}
+	if err != nil {
+		return 0, fmt.Errorf("create in bucket %s: %w", s.bucket, err)
+	}
+	return rev, nil
+}
+
+// Update replaces the value of a revision; ErrConflict where it has changed.
+// A time to live that Create gave the key ends with it.
+func (s *Store[T]) Update(ctx context.Context, key string, v T, rev uint64) (uint64, error) {
+	kv, err := s.open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	data, err := proto.Marshal(v)
+	if err != nil {
+		return 0, fmt.Errorf("encode value of bucket %s: %w", s.bucket, err)
+	}
+	next, err := kv.Update(ctx, key, data, rev)
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) || errors.Is(err, jetstream.ErrKeyExists) {
+		return 0, ErrConflict
+	}
+	if err != nil {
+		return 0, fmt.Errorf("update in bucket %s: %w", s.bucket, err)
+	}
+	return next, nil
+}
+
+// Modify reads a value, lets f change it and stores it, again and again until
+// nobody else was faster. f may run several times and must not keep what it is
+// given. Where f returns ErrNoChange the value is returned as it is; any other
+// error ends Modify with that error.
+func (s *Store[T]) Modify(ctx context.Context, key string, f func(T) error) (T, error) {
+	var zero T
+	for range modifyAttempts {
+		v, rev, err := s.Get(ctx, key)
+		if err != nil {
+			return zero, err
+		}
+		switch err := f(v); {
+		case errors.Is(err, ErrNoChange):
+			return v, nil
+		case err != nil:
+			return zero, err
+		}
+		_, err = s.Update(ctx, key, v, rev)
+		if err == nil {
+			return v, nil
+		}
+		if !errors.Is(err, ErrConflict) {
+			return zero, err
+		}
+	}
+	return zero, fmt.Errorf("bucket %s: %w %d times in a row", s.bucket, ErrConflict, modifyAttempts)
+}
+
+// Delete removes a key; with a revision above 0 only if it has not changed
+// since, else ErrConflict. Of several callers with one revision one succeeds.
+func (s *Store[T]) Delete(ctx context.Context, key string, rev uint64) error {
+	kv, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	var opts []jetstream.KVDeleteOpt
+	if rev > 0 {
+		opts = append(opts, jetstream.LastRevision(rev))
+	}
+	err = kv.Delete(ctx, key, opts...)
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) || isWrongSequence(err) {
+		return ErrConflict
+	}
+	if err != nil {
+		return fmt.Errorf("delete from bucket %s: %w", s.bucket, err)
+	}
+	return nil
+}
+
+func isWrongSequence(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == 10164)
+}
+
+// Keys lists the keys that begin with prefix and a dot.
+func (s *Store[T]) Keys(ctx context.Context, prefix string) ([]string, error) {
+	kv, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lister, err := kv.ListKeysFiltered(ctx, strings.TrimSuffix(prefix, ".")+".>")
+	if err != nil {
+		return nil, fmt.Errorf("list bucket %s: %w", s.bucket, err)
+	}
+	var keys []string
+	for k := range lister.Keys() {
+		keys = append(keys, k)
+	}
+	return keys, nil
+}
+
+// ChangesSubject is where every change of a key of this bucket passes by, for
+// a plain subscription that only wants to be woken.
+func (s *Store[T]) ChangesSubject() string { return "$KV." + s.bucket + ".>" }

@@ -1,0 +1,172 @@
+// Package keyring owns the two proofs that a callback comes from AXP: the key
+// in the callback's path, and the code inside AXP's providerDialogId. AXP signs
+// nothing, so both are derived from one secret of ours (HMAC-SHA-256) and
+// compared in constant time. Two secrets may be valid at a time, so that one
+// can be replaced while chats go on. It never stores or logs a key.
+package keyring
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/axpchat/connector/services/internal/kit/config"
+)
+
+// minSecret is the shortest secret taken, in bytes: half of the hash's length.
+const minSecret = 16
+
+// proofBytes is the length of the code in a providerDialogId before encoding:
+// 128 bits, more than anybody can guess against a live service.
+const proofBytes = 16
+
+// Config names the secrets.
+type Config struct {
+	Secret   config.Secret `env:"WEBHOOK_SECRET" required:"true" doc:"Derives the callback key and the proof in providerDialogId; at least 16 bytes."`
+	Previous config.Secret `env:"WEBHOOK_SECRET_PREVIOUS" doc:"The secret before, still honoured while callbacks and chats that were made with it live."`
+}
+
+// Keyring derives and checks proofs. It is safe for concurrent use.
+type Keyring struct {
+	current  []byte
+	previous []byte
+}
+
+// New checks the secrets' lengths and makes a keyring of them.
+func New(cfg Config) (*Keyring, error) {
+	k := &Keyring{current: []byte(cfg.Secret.Reveal()), previous: []byte(cfg.Previous.Reveal())}
+	if len(k.current) < minSecret {
+		return nil, fmt.Errorf("WEBHOOK_SECRET must have at least %d bytes", minSecret)
+	}
+	if len(k.previous) > 0 && len(k.previous) < minSecret {
+		return nil, fmt.Errorf("WEBHOOK_SECRET_PREVIOUS must have at least %d bytes", minSecret)
+	}
+	return k, nil
+}
+
+// CallbackKey is the unguessable part of the callback path of an account.
+func (k *Keyring) CallbackKey(account string) string {
+	return encode(derive(k.current, "callback", account))
+}
+
+// PreviousCallbackKey is the same under the secret before, where there is one.
+func (k *Keyring) PreviousCallbackKey(account string) (string, bool) {
+	if len(k.previous) == 0 {
+		return "", false
+	}
+	return encode(derive(k.previous, "callback", account)), true
+}
+
+// CheckCallbackKey tells whether key is valid for the account, in constant time.
+func (k *Keyring) CheckCallbackKey(account, key string) bool {
+	ok := subtle.ConstantTimeCompare([]byte(key), []byte(k.CallbackKey(account))) == 1
+	if previous, has := k.PreviousCallbackKey(account); has {
+		ok = subtle.ConstantTimeCompare([]byte(key), []byte(previous)) == 1 || ok
+	}
+	return ok
+}
+
+// CallbackPath is the path of the webhook of an account, up to its key.
+func CallbackPath(account string) string { return "/webhooks/axp/" + account + "/" }
+
+// CallbackURL is what AXP is told to call for an account.
+func (k *Keyring) CallbackURL(publicURL, account string) (string, error) {
+	u, err := url.Parse(publicURL)
+	if err != nil {
+		return "", fmt.Errorf("parse WEBHOOK_PUBLIC_URL: %w", err)
+	}
+	if u.Scheme == "" || u.Host == "" {
+		return "", errors.New("WEBHOOK_PUBLIC_URL must be an absolute URL")
+	}
+	return strings.TrimRight(u.String(), "/") + CallbackPath(account) + k.CallbackKey(account), nil
+}
+
+// DialogID is what a providerDialogId of ours says.
+type DialogID struct {
+	Session    string
+	Engagement string
+}
+
+// Verdict is what became of checking a providerDialogId.
+type Verdict int
+
+const (
+	// Foreign is a value that we did not make and that does not look so.
+	Foreign Verdict = iota
+	// Ours carries a proof that holds.
+	Ours
+	// Forged looks like ours, but its proof does not hold.
+	Forged
+)
+
+// MintDialogID makes the providerDialogId of an engagement:
+// <session>.<engagement>.<proof>. Its length is at most 152 of AXP's 256.
+func (k *Keyring) MintDialogID(account, session, engagement string) string {
+	return session + "." + engagement + "." + encode(dialogProof(k.current, account, session, engagement))
+}
+
+// ParseDialogID reads a providerDialogId and checks its proof in constant time.
+func (k *Keyring) ParseDialogID(account, s string) (DialogID, Verdict) {
+	id, text, ok := splitDialogID(s)
+	if !ok {
+		return DialogID{}, Foreign
+	}
+	proof := []byte(text)
+	if subtle.ConstantTimeCompare(proof, []byte(encode(dialogProof(k.current, account, id.Session, id.Engagement)))) == 1 {
+		return id, Ours
+	}
+	if len(k.previous) > 0 &&
+		subtle.ConstantTimeCompare(proof, []byte(encode(dialogProof(k.previous, account, id.Session, id.Engagement)))) == 1 {
+		return id, Ours
+	}
+	return DialogID{}, Forged
+}
+
+// PublicDialogID is a providerDialogId without its proof, fit for clients;
+// other values are returned as they are.
+func PublicDialogID(s string) string {
+	id, _, ok := splitDialogID(s)
+	if !ok {
+		return s
+	}
+	return id.Session + "." + id.Engagement
+}
+
+// proofLength is the length of a proof in base64url.
+const proofLength = 22
+
+// splitDialogID reads the form of our providerDialogIds; ok says nothing about
+// the proof.
+func splitDialogID(s string) (id DialogID, proof string, ok bool) {
+	parts := strings.Split(s, ".")
+	if len(parts) != 3 || !isToken(parts[0]) || !isToken(parts[1]) || !isToken(parts[2]) || len(parts[2]) != proofLength {
+		return DialogID{}, "", false
+	}
+	return DialogID{Session: parts[0], Engagement: parts[1]}, parts[2], true
+}
+
+// isToken tells whether s may be part of a NATS subject.
+func isToken(s string) bool {
+	outside := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-'
+	}
+	return s != "" && len(s) <= 64 && strings.IndexFunc(s, outside) < 0
+}
+
+func dialogProof(secret []byte, account, session, engagement string) []byte {
+	return derive(secret, "dialog", account, session, engagement)[:proofBytes]
+}
+
+// derive separates its parts with a byte that none of them can hold.
+func derive(secret []byte, parts ...string) []byte {
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte(strings.Join(parts, "\x00")))
+	return mac.Sum(nil)
+}
+
+func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
