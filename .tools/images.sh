@@ -18,7 +18,8 @@ local_base() {
   command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
   local root mirror
   root=$(mktemp -d)
-  mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] *\)\?\([^ ]*\).*/\2/p' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1)
+  mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
+    sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] *\)\?\([^ ]*\).*/\2/p' | head -n 1 || true)
   debootstrap --variant=minbase --include=ca-certificates bookworm "$root" "$mirror" >/dev/null
   mkdir -p "$root/usr/local"
   cp -a "$(go env GOROOT)" "$root/usr/local/go"

@@ -47,7 +47,7 @@ func (l *loader) readFile() *mapping {
 	if err := decoder.Decode(&doc); errors.Is(err, io.EOF) {
 		return nil // an empty file sets nothing
 	} else if err != nil {
-		l.report.add(FileKey, "%s is not YAML: %v", path, err)
+		l.report.add(FileKey, "%s is not YAML: %s", path, syntaxProblem(err))
 		return nil
 	}
 	var more yaml.Node
@@ -61,6 +61,15 @@ func (l *loader) readFile() *mapping {
 	return l.mappingOf(doc.Content[0], FileKey)
 }
 
+// syntaxProblem is the parser's message without what it might quote: a secret
+// that begins with * and has no quotes is taken for an alias, and named.
+func syntaxProblem(err error) string {
+	if strings.Contains(err.Error(), "anchor") {
+		return "an alias has no anchor; a value that begins with * needs quotes"
+	}
+	return err.Error()
+}
+
 // mappingOf unpacks a node that has to be a mapping; nil with a mistake under
 // the given name when it is none.
 func (l *loader) mappingOf(node *yaml.Node, name string) *mapping {
@@ -72,11 +81,15 @@ func (l *loader) mappingOf(node *yaml.Node, name string) *mapping {
 		l.report.add(name, "wants keys with values (%s line %d)", l.path, node.Line)
 		return nil
 	}
+	prefix := ""
+	if name != FileKey {
+		prefix = name + "."
+	}
 	m := &mapping{values: make(map[string]*yaml.Node, len(node.Content)/2)}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key := node.Content[i]
 		if _, twice := m.values[key.Value]; twice {
-			l.report.add(key.Value, "stands twice in %s (line %d)", l.path, key.Line)
+			l.report.add(prefix+key.Value, "stands twice in %s (line %d)", l.path, key.Line)
 			continue
 		}
 		m.keys = append(m.keys, key)

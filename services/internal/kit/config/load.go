@@ -78,7 +78,7 @@ func (l *loader) fill(f field, file *mapping, prefix string) error {
 func (l *loader) howToSet(f field, prefix string) string {
 	where := fmt.Sprintf("set %s in the configuration file", prefix+f.key)
 	if f.env != "" {
-		where = fmt.Sprintf("set the environment variable %s", f.env)
+		where = "set the environment variable " + f.env
 		if f.secret() {
 			where += fmt.Sprintf(" (or %s_FILE)", f.env)
 		}
@@ -245,7 +245,7 @@ func (l *loader) validate(v reflect.Value, prefix string) {
 			}
 		}
 	}
-	validator, ok := v.Addr().Interface().(Validator)
+	validator, ok := reflect.TypeAssert[Validator](v.Addr())
 	if !ok {
 		return
 	}

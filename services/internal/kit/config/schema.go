@@ -40,6 +40,10 @@ func fieldsOf(v reflect.Value) ([]field, error) {
 	for i := range t.NumField() {
 		sf, fv := t.Field(i), v.Field(i)
 		if !sf.IsExported() {
+			// Silence would be a setting that nobody can set.
+			if sf.Anonymous || sf.Tag.Get("env") != "" || yamlTag(sf) != "" {
+				return nil, fmt.Errorf("config: field %s.%s is not exported", t, sf.Name)
+			}
 			continue
 		}
 		f := field{

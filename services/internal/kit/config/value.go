@@ -12,7 +12,7 @@ import (
 // setText fills a leaf from text. The error completes the sentence "KEY: …" and
 // does not contain the text; the caller adds it when it is no secret.
 func setText(v reflect.Value, text string) error {
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		if err := u.UnmarshalText([]byte(strings.TrimSpace(text))); err != nil {
 			return fmt.Errorf("cannot be read: %w", err)
 		}
@@ -106,7 +106,7 @@ func showValue(v reflect.Value) string {
 		return strings.Join(entries, ",")
 	}
 	if v.CanAddr() {
-		if m, ok := v.Addr().Interface().(encoding.TextMarshaler); ok {
+		if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v.Addr()); ok {
 			text, err := m.MarshalText()
 			if err != nil {
 				return "(cannot be shown)"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Component is a part of a process that runs until it is told to end.
@@ -131,9 +132,9 @@ func (c *Closers) Add(name string, undo func() error) {
 // returns what went wrong. A second Close does nothing.
 func (c *Closers) Close() error {
 	var errs []error
-	for i := len(c.steps) - 1; i >= 0; i-- {
-		if err := c.steps[i].close(); err != nil {
-			errs = append(errs, fmt.Errorf("close %s: %w", c.steps[i].name, err))
+	for _, step := range slices.Backward(c.steps) {
+		if err := step.close(); err != nil {
+			errs = append(errs, fmt.Errorf("close %s: %w", step.name, err))
 		}
 	}
 	c.steps = nil
