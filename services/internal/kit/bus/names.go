@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strconv"
+	"strings"
 )
 
 // Names of streams, buckets and consumers.
@@ -50,13 +51,10 @@ func ValidToken(s string) bool {
 	if s == "" || len(s) > maxToken {
 		return false
 	}
-	for i := range len(s) {
-		c := s[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
-			return false
-		}
+	outside := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-'
 	}
-	return true
+	return strings.IndexFunc(s, outside) < 0
 }
 
 // EventSubject is where events of a session are stored.

@@ -60,7 +60,8 @@ func (e *Error) WithRetryAfter(d time.Duration) *Error {
 	return &c
 }
 
-// Error implements error; it holds the cause, so it is for logs.
+// Error implements error; it holds the cause, so it is for logs. Of violations it
+// has field and code alone: AXP's texts may repeat what was sent to it.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(Name(e.Reason))
@@ -68,7 +69,7 @@ func (e *Error) Error() string {
 		b.WriteString(": " + e.Detail)
 	}
 	for _, v := range e.Violations {
-		b.WriteString("; " + v.Field + ": " + v.Message)
+		b.WriteString("; " + v.Field + ": " + v.Code)
 	}
 	if e.Cause != nil {
 		b.WriteString(": " + e.Cause.Error())
@@ -85,6 +86,12 @@ func (e *Error) Is(target error) bool {
 	return errors.As(target, &t) && t.Reason == e.Reason
 }
 
+// HasReason reports whether the error is of the reason, also when it came as a
+// gRPC status from another process.
+func HasReason(err error, reason axpchatv1.ErrorReason) bool {
+	return err != nil && From(err).Reason == reason
+}
+
 // detail is the text for people, or the reason's title where there is none.
 func (e *Error) detail() string {
 	if e.Detail != "" {
@@ -93,9 +100,16 @@ func (e *Error) detail() string {
 	return Title(e.Reason)
 }
 
-// find returns the first Error in the chain.
+// find returns the first Error in the chain. A nil pointer, which somebody
+// returned as an error by mistake, is a fault of the connector.
 func find(err error) (*Error, bool) {
 	var e *Error
 	ok := errors.As(err, &e)
-	return e, ok && e != nil
+	if ok && e == nil {
+		e = New(axpchatv1.ErrorReason_ERROR_REASON_INTERNAL, "").WithCause(errNil)
+	}
+	return e, ok
 }
+
+// errNil is the cause of what find makes up.
+var errNil = errors.New("a nil *errs.Error was returned as an error")

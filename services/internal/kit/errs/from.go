@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +23,8 @@ import (
 //
 // It recognises, in this order and anywhere in the chain: an Error; a
 // *protovalidate.ValidationError; a gRPC status, whether another service of the
-// suite made it or gRPC itself; the errors of a context; a body over its limit.
+// suite made it or gRPC itself; the end of a context or a deadline; a body over
+// its limit.
 // Anything else is INTERNAL with a text that gives nothing away. The original is
 // kept as the cause of all but the first.
 func From(err error) *Error {
@@ -42,7 +44,7 @@ func From(err error) *Error {
 	}
 	var tooLarge *http.MaxBytesError
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return New(axpchatv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED, "").WithCause(err)
 	case errors.Is(err, context.Canceled):
 		// Whoever cancelled does not read the answer; who does read it was cut
@@ -89,7 +91,13 @@ func fromStatus(st *status.Status) *Error {
 // or a newer version of a service made.
 func reasonOf(st *status.Status) axpchatv1.ErrorReason {
 	switch st.Code() {
-	case codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange, codes.AlreadyExists:
+	case codes.InvalidArgument:
+		// grpc-gateway puts the failure of reading a body into words.
+		if strings.Contains(st.Message(), "http: request body too large") {
+			return axpchatv1.ErrorReason_ERROR_REASON_TOO_LARGE
+		}
+		return axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT
+	case codes.FailedPrecondition, codes.OutOfRange, codes.AlreadyExists:
 		return axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT
 	case codes.Unauthenticated, codes.PermissionDenied:
 		return axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED

@@ -38,7 +38,7 @@ export function chatPhase(state) {
     case 'ENGAGEMENT_STATUS_TERMINATED': return { phase: 'ended', name: '' };
     case 'ENGAGEMENT_STATUS_ENDING': return { phase: 'ending', name: '' };
     case 'ENGAGEMENT_STATUS_CREATING': return { phase: 'starting', name: '' };
-    default: return openPhase(engagement);
+    default: return state.ending ? { phase: 'ending', name: '' } : openPhase(engagement);
   }
 }
 

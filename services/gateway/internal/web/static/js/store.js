@@ -43,6 +43,7 @@ export function initialState() {
     chatOpen: false,
     unread: 0,
     starting: false,
+    ending: false,
     problem: null,
     typing: null,
     capabilities: {},
@@ -70,15 +71,17 @@ export function reduce(state, action) {
     case 'frame':
       return applyFrame(state, action.frame);
     case 'engagement':
-      return { ...upsertEngagement(state, action.engagement), starting: false, problem: null };
+      return { ...upsertEngagement(state, action.engagement), starting: false, ending: false, problem: null };
     case 'starting':
       return { ...state, starting: action.starting, problem: null };
+    case 'ending':
+      return { ...state, ending: true, problem: null };
     case 'problem':
-      return { ...state, starting: false, problem: action.problem };
+      return { ...state, starting: false, ending: false, problem: action.problem };
     case 'outgoing':
       return addOutgoing(state, action.message);
     case 'outgoingAccepted':
-      return action.message?.messageId ? upsertMessage(state, action.message, {}) : state;
+      return outgoingAccepted(state, action.message);
     case 'outgoingFailed':
       return outgoingFailed(state, action);
     case 'outgoingRetry':
@@ -227,7 +230,7 @@ function engagementEvent(state, id, engagement, status) {
 function engagementEnded(state, id, ended, at) {
   const failed = ended.engagement?.status === 'ENGAGEMENT_STATUS_FAILED';
   const status = failed ? 'ENGAGEMENT_STATUS_FAILED' : 'ENGAGEMENT_STATUS_TERMINATED';
-  const next = engagementEvent({ ...state, typing: null }, id, ended.engagement, status);
+  const next = engagementEvent({ ...state, typing: null, ending: false }, id, ended.engagement, status);
   return addNotice(next, ended.engagement?.engagementId || id, { notice: failed ? 'failed' : 'ended', reason: ended.reason ?? '' }, at);
 }
 
@@ -238,12 +241,13 @@ function participantChanged(state, id, participant, connected, at) {
     ? p.connectionId === participant.connectionId
     : p.participantId === participant.participantId);
   const before = known.participants.find(same);
-  const after = { ...before, ...participant, connected };
+  const after = { ...before, ...participant, connected, told: connected };
   const participants = before
     ? known.participants.map((p) => (same(p) ? after : p))
     : [...known.participants, after];
   const next = upsertEngagement(state, { ...known, participants });
-  if (participant.participantType === 'PARTICIPANT_TYPE_CUSTOMER') return next;
+  // The same state told twice is not news.
+  if (before?.told === connected || participant.participantType === 'PARTICIPANT_TYPE_CUSTOMER') return next;
   return addNotice(next, id, {
     notice: connected ? 'joined' : 'left',
     name: after.displayName ?? '',
@@ -360,6 +364,12 @@ function addOutgoing(state, message) {
   return { ...state, localCounter: state.localCounter + 1, entries: { ...state.entries, [key]: entry } };
 }
 
+function outgoingAccepted(state, message) {
+  if (message.messageId) return upsertMessage(state, message, {});
+  const key = `c:${message.clientMessageId}`;
+  return patchEntry(state, key, { status: furthest(state.entries[key]?.status, 'accepted') });
+}
+
 function outgoingFailed(state, { clientMessageId, failure, final }) {
   const key = `c:${clientMessageId}`;
   const known = state.entries[key];
@@ -400,7 +410,7 @@ function sessionLost(state) {
     engagements[id] = { ...engagement, status: furtherStatus(engagement.status, 'ENGAGEMENT_STATUS_TERMINATED') };
   }
   const session = state.session ? { ...state.session, status: 'SESSION_STATUS_CLOSED' } : null;
-  return { ...state, session, engagements, starting: false, typing: null };
+  return { ...state, session, engagements, starting: false, ending: false, typing: null };
 }
 
 function sessionReplaced(state, session) {

@@ -1,0 +1,59 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"google.golang.org/grpc"
+
+	"github.com/axpchat/connector/services/gateway/internal/auth"
+	"github.com/axpchat/connector/services/gateway/internal/rest"
+	"github.com/axpchat/connector/services/gateway/internal/sse"
+	"github.com/axpchat/connector/services/gateway/internal/stream"
+	"github.com/axpchat/connector/services/gateway/internal/tickets"
+	"github.com/axpchat/connector/services/gateway/internal/web"
+	"github.com/axpchat/connector/services/gateway/internal/websocket"
+	"github.com/axpchat/connector/services/internal/kit/httpx"
+)
+
+// handlerParams is what the HTTP side is made of.
+type handlerParams struct {
+	Params
+	Conn     *grpc.ClientConn // to ChatService, inside the process
+	Streams  *stream.Server
+	Verifier *auth.Verifier
+	Tickets  *tickets.Desk
+}
+
+// handler puts the HTTP side together.
+func handler(ctx context.Context, p handlerParams) (http.Handler, error) {
+	origins, mistakes := rest.ParseOrigins(p.Config.AllowedOrigins)
+	if len(mistakes) > 0 {
+		return nil, errors.New("gateway: " + mistakes[0].Key + ": " + mistakes[0].Problem)
+	}
+	api, err := rest.New(ctx, p.Conn)
+	if err != nil {
+		return nil, err
+	}
+	api = httpx.ReadTimeout(p.Config.HTTP.WithDefaults().ReadTimeout, api)
+	api = httpx.LimitBody(int64(p.Config.MaxBody), api)
+	streams := rest.Streams{
+		WebSocket: websocket.New(websocket.Params{
+			Streams: p.Streams, Verifier: p.Verifier, Tickets: p.Tickets, Origin: origins.Allowed, Log: p.Log,
+		}).Serve,
+		SSE: sse.New(sse.Params{Streams: p.Streams, Verifier: p.Verifier, Tickets: p.Tickets}).Serve,
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/v1/", origins.CORS(rest.Router(api, streams)))
+	rest.Pages(mux)
+	if p.Config.WebChat {
+		mux.Handle("/", web.Handler(web.Config{TokenURL: p.Config.WebTokenURL, CompanyName: p.Config.WebCompany}))
+	}
+	h := httpx.Mux(mux)
+	h = httpx.SecurityHeaders(h)
+	h = httpx.Recover(p.Log, h)
+	h = httpx.AccessLog(p.Log, h)
+	h = httpx.Instrument(p.Providers, h)
+	return httpx.RequestID(h), nil
+}

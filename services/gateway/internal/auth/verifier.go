@@ -1,0 +1,176 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+	"unicode/utf16"
+
+	"github.com/MicahParks/keyfunc/v3"
+	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/time/rate"
+
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/errs"
+)
+
+const (
+	// maxToken bounds what is parsed; real tokens have one or two KiB.
+	maxToken = 16 << 10
+
+	jwksTimeout = 5 * time.Second
+	jwksRefresh = 15 * time.Minute
+	// jwksUnknown is how often an unknown key id may cause a refresh, so that
+	// forged tokens can't make us flood the issuer.
+	jwksUnknown = 30 * time.Second
+)
+
+// AXP's limits on what a token says of the customer.
+const (
+	maxSubject         = 256
+	maxName            = 70
+	maxIdentifiers     = 10
+	maxIdentifierName  = 50
+	maxIdentifierCount = 5
+	maxIdentifierValue = 256
+)
+
+// claims is what we read of a token.
+type claims struct {
+	jwt.RegisteredClaims
+	Account     string              `json:"account"`
+	Name        string              `json:"name"`
+	Identifiers map[string][]string `json:"identifiers"`
+	Verified    bool                `json:"verified"`
+}
+
+// Verifier checks tokens. It is safe for concurrent use.
+type Verifier struct {
+	cfg    Config
+	parser *jwt.Parser
+	keys   func(ctx context.Context) jwt.Keyfunc
+}
+
+// NewVerifier returns a verifier. With a key set it fetches the keys now and
+// again until ctx ends; it does not fail when the issuer can't be reached yet.
+func NewVerifier(ctx context.Context, cfg Config, log *slog.Logger) (*Verifier, error) {
+	opts := []jwt.ParserOption{jwt.WithExpirationRequired(), jwt.WithLeeway(cfg.Leeway)}
+	if cfg.Issuer != "" {
+		opts = append(opts, jwt.WithIssuer(cfg.Issuer))
+	}
+	if cfg.Audience != "" {
+		opts = append(opts, jwt.WithAudience(cfg.Audience))
+	}
+	v := &Verifier{cfg: cfg}
+	if cfg.JWKSURL == "" {
+		secret := []byte(cfg.HS256Secret.Reveal())
+		if len(secret) < minSecret {
+			return nil, errors.New("auth: AUTH_HS256_SECRET must have at least 32 bytes")
+		}
+		opts = append(opts, jwt.WithValidMethods([]string{"HS256"}))
+		v.keys = func(context.Context) jwt.Keyfunc {
+			return func(*jwt.Token) (any, error) { return secret, nil }
+		}
+	} else {
+		opts = append(opts, jwt.WithValidMethods([]string{"RS256", "PS256", "ES256", "EdDSA"}))
+		set, err := keyfunc.NewDefaultOverrideCtx(ctx, []string{cfg.JWKSURL}, keyfunc.Override{
+			Client:            &http.Client{Timeout: jwksTimeout},
+			HTTPTimeout:       jwksTimeout,
+			RefreshInterval:   jwksRefresh,
+			RefreshUnknownKID: rate.NewLimiter(rate.Every(jwksUnknown), 2),
+			// Not waiting: a call with a forged key id must be answered at once.
+			RateLimitWaitMax: time.Millisecond,
+			RefreshErrorHandlerFunc: func(string) func(context.Context, error) {
+				return func(ctx context.Context, err error) { log.ErrorContext(ctx, "key set can't be fetched", "error", err) }
+			},
+		})
+		if err != nil {
+			return nil, fmt.Errorf("auth: key set: %w", err)
+		}
+		v.keys = set.KeyfuncCtx
+	}
+	v.parser = jwt.NewParser(opts...)
+	return v, nil
+}
+
+// Verify checks a token and returns its customer. It fails with UNAUTHENTICATED,
+// or with TOKEN_EXPIRED where the token is sound but for its expiry.
+func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error) {
+	if token == "" {
+		return nil, refused("there is no token")
+	}
+	if len(token) > maxToken {
+		return nil, refused("the token is too long")
+	}
+	var c claims
+	if _, err := v.parser.ParseWithClaims(token, &c, v.keys(ctx)); err != nil {
+		if errors.Is(err, jwt.ErrTokenExpired) && !errors.Is(err, jwt.ErrTokenSignatureInvalid) && !otherFault(err) {
+			return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_TOKEN_EXPIRED, "the token has expired").WithCause(err)
+		}
+		return nil, refused("the token is not valid here").WithCause(err)
+	}
+	return v.principal(&c)
+}
+
+// otherFault tells whether more than the expiry is wrong with a token.
+func otherFault(err error) bool {
+	for _, fault := range []error{
+		jwt.ErrTokenMalformed, jwt.ErrTokenUnverifiable, jwt.ErrTokenInvalidAudience,
+		jwt.ErrTokenInvalidIssuer, jwt.ErrTokenNotValidYet, jwt.ErrTokenRequiredClaimMissing,
+	} {
+		if errors.Is(err, fault) {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *Verifier) principal(c *claims) (*Principal, error) {
+	if c.Account == "" {
+		c.Account = v.cfg.DefaultAccount
+	}
+	switch {
+	case c.Subject == "":
+		return nil, refused("the token has no claim sub")
+	case length(c.Subject) > maxSubject:
+		return nil, refused("the token's claim sub is too long")
+	case !accountPattern.MatchString(c.Account):
+		return nil, refused("the token's claim account is not six letters")
+	case length(c.Name) > maxName:
+		return nil, refused("the token's claim name has more than 70 characters")
+	case !validIdentifiers(c.Identifiers):
+		return nil, refused("the token's claim identifiers breaks the limits: at most 10 names of 1 to 50 characters, each with 1 to 5 values of 1 to 256")
+	}
+	return &Principal{
+		Account: c.Account, Subject: c.Subject, Name: c.Name, Identifiers: c.Identifiers,
+		// A token that is accepted within the leeway must not end its stream at once.
+		Verified: c.Verified, ExpireTime: c.ExpiresAt.Add(v.cfg.Leeway),
+	}, nil
+}
+
+func validIdentifiers(ids map[string][]string) bool {
+	if len(ids) > maxIdentifiers {
+		return false
+	}
+	for name, values := range ids {
+		if n := length(name); n < 1 || n > maxIdentifierName || len(values) < 1 || len(values) > maxIdentifierCount {
+			return false
+		}
+		for _, v := range values {
+			if n := length(v); n < 1 || n > maxIdentifierValue {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// length counts in UTF-16 units, as AXP's limits do.
+func length(s string) int { return len(utf16.Encode([]rune(s))) }
+
+func refused(detail string) *errs.Error {
+	return errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, detail)
+}

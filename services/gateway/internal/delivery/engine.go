@@ -1,0 +1,203 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+	"google.golang.org/protobuf/proto"
+
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/errs"
+)
+
+const (
+	// readBatch is how many events one read of the journal returns.
+	readBatch = 256
+	// readTimeout bounds one read of the journal, and the wait for its turn.
+	readTimeout = 5 * time.Second
+)
+
+var errClosed = errors.New("delivery: engine is closed")
+
+// Engine serves the subscriptions of one pod. It is safe for concurrent use.
+type Engine struct {
+	bus     *bus.Bus
+	cfg     Config
+	log     *slog.Logger
+	metrics metrics
+	ctx     context.Context //nolint:containedctx // the life of the engine, which its subscriptions share
+	cancel  context.CancelFunc
+	turns   chan struct{} // one slot for each read that may run
+
+	mu     sync.Mutex
+	closed bool
+	feeds  map[bus.SessionKey]*feed
+	work   sync.WaitGroup
+}
+
+// Params is what New needs.
+type Params struct {
+	Config Config
+	Bus    *bus.Bus
+	Log    *slog.Logger
+	Meter  metric.MeterProvider
+}
+
+// New returns an engine without subscriptions. Close ends it.
+func New(p Params) (*Engine, error) {
+	m, err := newMetrics(p.Meter)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		bus: p.Bus, cfg: p.Config, log: p.Log, metrics: m,
+		turns: make(chan struct{}, p.Config.CatchUps),
+		feeds: map[bus.SessionKey]*feed{},
+	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	return e, nil
+}
+
+// Request says what to attach to.
+type Request struct {
+	Session bus.SessionKey
+	// Cursor is where to begin; empty: at the beginning of the journal.
+	Cursor string
+	// Created is when the session was created. It tells a session that has lost
+	// nothing from one whose oldest events the journal has dropped.
+	Created time.Time
+}
+
+// Attach begins a subscription, which its caller must close. It fails with
+// CURSOR_INVALID for a cursor that is none and with UNAVAILABLE while NATS can't
+// be reached. It returns before the journal is read.
+func (e *Engine) Attach(ctx context.Context, r Request) (*Subscription, error) {
+	at, reset, err := e.resolve(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	f, err := e.acquire(ctx, r.Session, at.epoch)
+	if err != nil {
+		return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAVAILABLE, "the session can't be followed at the moment").WithCause(err)
+	}
+	s := newSubscription(e, r.Session, at, reset)
+	s.feed = f
+	f.join(s)
+	e.metrics.attached(ctx, 1)
+	s.beginCatchUp()
+	return s, nil
+}
+
+// acquire returns the session's feed, subscribed.
+func (e *Engine) acquire(ctx context.Context, key bus.SessionKey, epoch string) (*feed, error) {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil, errClosed
+	}
+	f, found := e.feeds[key]
+	if !found {
+		f = &feed{engine: e, key: key, epoch: epoch, ready: make(chan struct{}), members: map[*Subscription]struct{}{}}
+		e.feeds[key] = f
+	}
+	f.refs++
+	e.mu.Unlock()
+	if !found {
+		if err := f.open(); err != nil {
+			e.release(f)
+			return nil, err
+		}
+		return f, nil
+	}
+	select {
+	case <-f.ready:
+	case <-ctx.Done():
+		e.release(f)
+		return nil, ctx.Err()
+	}
+	if f.err != nil {
+		e.release(f)
+		return nil, f.err
+	}
+	return f, nil
+}
+
+// release gives back what acquire took; the last one ends the feed.
+func (e *Engine) release(f *feed) {
+	e.mu.Lock()
+	f.refs--
+	last := f.refs == 0
+	if last && e.feeds[f.key] == f {
+		delete(e.feeds, f.key)
+	}
+	e.mu.Unlock()
+	if last { // whoever opened it had a reference, so open has ended
+		f.close()
+	}
+}
+
+// spawn runs f until it returns; false when the engine is closed.
+func (e *Engine) spawn(f func()) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return false
+	}
+	e.work.Go(f)
+	return true
+}
+
+// read reads events of a session in its turn.
+func (e *Engine) read(ctx context.Context, key bus.SessionKey, at cursor, after uint64, limit int) ([]item, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	select {
+	case e.turns <- struct{}{}:
+	case <-ctx.Done():
+		return nil, false, ctx.Err()
+	}
+	defer func() { <-e.turns }()
+	stored, more, err := e.bus.ReadEvents(ctx, key.Account, key.Session, after, limit)
+	if err != nil {
+		return nil, false, err
+	}
+	e.metrics.caughtUp(ctx, len(stored))
+	items := make([]item, len(stored))
+	for i, s := range stored {
+		items[i] = newItem(s, at.epoch, key)
+	}
+	return items, more, nil
+}
+
+// newItem makes the event that clients get of a stored one.
+func newItem(s bus.StoredEvent, epoch string, key bus.SessionKey) item {
+	ev := s.Record.GetEvent()
+	if ev == nil {
+		ev = &axpchatv1.Event{}
+	}
+	ev.Sequence = s.Sequence
+	ev.Cursor = cursor{epoch: epoch, tag: sessionTag(key), sequence: s.Sequence}.String()
+	return item{sequence: s.Sequence, previous: s.Previous, event: ev, bytes: proto.Size(ev)}
+}
+
+// Close ends all subscriptions with SERVER_SHUTDOWN and waits for what runs.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	e.closed = true
+	feeds := make([]*feed, 0, len(e.feeds))
+	for _, f := range e.feeds {
+		feeds = append(feeds, f)
+	}
+	e.mu.Unlock()
+	for _, f := range feeds {
+		f.endAll(axpchatv1.CloseCode_CLOSE_CODE_SERVER_SHUTDOWN)
+	}
+	e.cancel()
+	e.work.Wait()
+	return nil
+}

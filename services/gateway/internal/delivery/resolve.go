@@ -1,0 +1,133 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/errs"
+)
+
+// resolve turns a client's cursor into a place in the journal, with a reset
+// where what came after the cursor is not all there.
+func (e *Engine) resolve(ctx context.Context, r Request) (cursor, *axpchatv1.Reset, error) {
+	if !bus.ValidToken(r.Session.Account) || !bus.ValidToken(r.Session.Session) {
+		return cursor{}, nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_SESSION_NOT_FOUND, "there is no such session")
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	info, err := e.bus.Journal(ctx)
+	if err != nil {
+		return cursor{}, nil, unavailable(err)
+	}
+	begin := cursor{epoch: info.Epoch, tag: sessionTag(r.Session)}
+	if r.Cursor == "" {
+		return begin, nil, nil
+	}
+	c, err := parseCursor(r.Cursor)
+	if err != nil {
+		return cursor{}, nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_CURSOR_INVALID, "the cursor is not one of this service; begin without a cursor").
+			WithViolation("cursor", "is not a cursor of this service", "cursor")
+	}
+	reason := axpchatv1.ResetReason_RESET_REASON_UNSPECIFIED
+	switch {
+	case c.tag != begin.tag:
+		reason = axpchatv1.ResetReason_RESET_REASON_OTHER_SESSION
+	case c.epoch != begin.epoch:
+		reason = axpchatv1.ResetReason_RESET_REASON_OTHER_EPOCH
+	case c.sequence > info.Last || c.sequence+1 < info.First:
+		if reason, err = e.judge(ctx, c, r.Created); err != nil {
+			return cursor{}, nil, unavailable(err)
+		}
+	}
+	if reason != axpchatv1.ResetReason_RESET_REASON_UNSPECIFIED {
+		e.metrics.reset(ctx, reason)
+		return begin, &axpchatv1.Reset{Reason: reason, Cursor: begin.String()}, nil
+	}
+	return c, nil, nil
+}
+
+// judge looks closer at a cursor that is outside of what the journal held a
+// moment ago.
+func (e *Engine) judge(ctx context.Context, c cursor, created time.Time) (axpchatv1.ResetReason, error) {
+	stream, err := e.bus.JS.Stream(ctx, bus.EventsStream)
+	if err != nil {
+		return 0, fmt.Errorf("read the journal's state: %w", err)
+	}
+	state := stream.CachedInfo().State
+	switch {
+	case c.sequence > state.LastSeq:
+		// A journal that was restored from a copy continues its old numbers.
+		return axpchatv1.ResetReason_RESET_REASON_OTHER_EPOCH, nil
+	case c.sequence+1 >= state.FirstSeq, state.Msgs > 0 && created.After(state.FirstTime):
+		// The session is younger than the oldest event that is there: whatever
+		// the journal has dropped was not of this session.
+		return axpchatv1.ResetReason_RESET_REASON_UNSPECIFIED, nil
+	default:
+		return axpchatv1.ResetReason_RESET_REASON_CURSOR_TOO_OLD, nil
+	}
+}
+
+func unavailable(err error) error {
+	return errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAVAILABLE, "the journal can't be read at the moment").WithCause(err)
+}
+
+// Page is what one read without a subscription gives.
+type Page struct {
+	Events []*axpchatv1.Event
+	Cursor string // after the last event; where it began when there is none
+	Reset  *axpchatv1.Reset
+	More   bool
+}
+
+// Read reads at most limit events (1 to 500) after the request's cursor,
+// without waiting for any. It fails like Attach.
+func (e *Engine) Read(ctx context.Context, r Request, limit int) (Page, error) {
+	at, reset, err := e.resolve(ctx, r)
+	if err != nil {
+		return Page{}, err
+	}
+	page := Page{Cursor: r.Cursor, Reset: reset, More: true}
+	if r.Cursor == "" || reset != nil {
+		page.Cursor = at.String()
+	}
+	for page.More && len(page.Events) < limit {
+		var items []item
+		if items, page.More, err = e.read(ctx, r.Session, at, at.sequence, min(limit-len(page.Events), readBatch)); err != nil {
+			return Page{}, unavailable(err)
+		}
+		for _, it := range items {
+			page.Events = append(page.Events, it.event)
+			at.sequence, page.Cursor = it.sequence, it.event.GetCursor()
+		}
+		if len(items) == 0 {
+			page.More = false
+		}
+	}
+	return page, nil
+}
+
+// Walk calls f with every event of a session that the journal holds, oldest
+// first, until f returns false. It fails with UNAVAILABLE.
+func (e *Engine) Walk(ctx context.Context, key bus.SessionKey, f func(*axpchatv1.Event) bool) error {
+	at, _, err := e.resolve(ctx, Request{Session: key})
+	if err != nil {
+		return err
+	}
+	for more := true; more; {
+		var items []item
+		if items, more, err = e.read(ctx, key, at, at.sequence, readBatch); err != nil {
+			return unavailable(err)
+		}
+		for _, it := range items {
+			at.sequence = it.sequence
+			if !f(it.event) {
+				return nil
+			}
+		}
+		more = more && len(items) > 0
+	}
+	return nil
+}

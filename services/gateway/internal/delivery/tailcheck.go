@@ -1,0 +1,115 @@
+package delivery
+
+import (
+	"context"
+	"time"
+
+	"github.com/axpchat/connector/services/internal/kit/bus"
+)
+
+// recheckTick is how exactly the look after an attach is timed.
+const recheckTick = 250 * time.Millisecond
+
+// checker compares the journal's tail with what was handed on.
+type checker struct {
+	engine *Engine
+	// seen holds the journal's end at the last two successful looks. A look asks
+	// for what was stored since the one before the last: a replica that was behind
+	// then has had a whole interval to follow.
+	seen [2]uint64
+}
+
+// Run repairs what live delivery loses, until ctx is done.
+func (e *Engine) Run(ctx context.Context) error {
+	reconnected := make(chan struct{}, 1)
+	forget := e.bus.OnReconnect(func() { signal(reconnected) })
+	defer forget()
+	regular, fine := time.NewTicker(e.cfg.TailCheck), time.NewTicker(recheckTick)
+	defer regular.Stop()
+	defer fine.Stop()
+	c := checker{engine: e}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-regular.C:
+			c.all(ctx)
+		case now := <-fine.C:
+			c.due(ctx, now)
+		case <-reconnected:
+			c.all(ctx)
+			at := time.Now().Add(recheckDelay)
+			for _, f := range e.followed() {
+				f.recheckSoon(at)
+			}
+		}
+	}
+}
+
+// followed are the feeds that are open.
+func (e *Engine) followed() map[bus.SessionKey]*feed {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	feeds := make(map[bus.SessionKey]*feed, len(e.feeds))
+	for k, f := range e.feeds {
+		feeds[k] = f
+	}
+	return feeds
+}
+
+// all looks at every followed session.
+func (c *checker) all(ctx context.Context) {
+	feeds := c.engine.followed()
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	info, err := c.engine.bus.Journal(ctx)
+	if err != nil {
+		c.engine.log.WarnContext(ctx, "the journal's tail can't be read", "error", err)
+		return
+	}
+	if len(feeds) > 0 && info.Last > c.seen[0] && !c.compare(ctx, feeds, c.seen[0]+1) {
+		return
+	}
+	c.seen = [2]uint64{c.seen[1], info.Last}
+}
+
+// due looks at the sessions whose extra look has come.
+func (c *checker) due(ctx context.Context, now time.Time) {
+	feeds := map[bus.SessionKey]*feed{}
+	var since uint64
+	for k, f := range c.engine.followed() {
+		if at, ok := f.due(now); ok {
+			feeds[k] = f
+			if since == 0 || at < since {
+				since = at
+			}
+		}
+	}
+	if len(feeds) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	if !c.compare(ctx, feeds, since) {
+		for _, f := range feeds {
+			f.recheckSoon(now.Add(recheckDelay))
+		}
+	}
+}
+
+// compare tells each feed of the newest sequence that the journal holds.
+func (c *checker) compare(ctx context.Context, feeds map[bus.SessionKey]*feed, since uint64) bool {
+	keys := make([]bus.SessionKey, 0, len(feeds))
+	for k := range feeds {
+		keys = append(keys, k)
+	}
+	newest, err := c.engine.bus.LastSequences(ctx, keys, since)
+	if err != nil {
+		c.engine.log.WarnContext(ctx, "the journal's tail can't be compared", "sessions", len(keys), "error", err)
+		return false
+	}
+	for k, seq := range newest {
+		feeds[k].behind(seq)
+	}
+	return true
+}

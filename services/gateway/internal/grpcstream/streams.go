@@ -1,0 +1,97 @@
+package grpcstream
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/gateway/internal/stream"
+)
+
+// Connect implements ChatServiceServer.
+func (s *Service) Connect(ss grpc.BidiStreamingServer[axpchatv1.ConnectRequest, axpchatv1.ConnectResponse]) error {
+	ctx := ss.Context()
+	p, err := principal(ctx)
+	if err != nil {
+		return err
+	}
+	w := newWriter(ss.Send, s.p.Streams.Config().WriteTimeout)
+	defer w.close()
+	return s.p.Streams.Accept(ctx, stream.Request{Transport: "grpc_connect", Principal: p}, w, receiver{ss}).Err()
+}
+
+// WatchEvents implements ChatServiceServer.
+func (s *Service) WatchEvents(req *axpchatv1.WatchEventsRequest, ss grpc.ServerStreamingServer[axpchatv1.WatchEventsResponse]) error {
+	ctx := ss.Context()
+	p, err := principal(ctx)
+	if err != nil {
+		return err
+	}
+	st, err := s.p.Streams.Open(ctx, stream.Request{
+		Transport: "grpc_watch", Principal: p, Session: req.GetSessionId(), Cursor: req.GetCursor(),
+	})
+	if err != nil {
+		return err
+	}
+	w := newWriter(func(f *axpchatv1.ConnectResponse) error {
+		return ss.Send(&axpchatv1.WatchEventsResponse{Frame: f})
+	}, s.p.Streams.Config().WriteTimeout)
+	defer w.close()
+	return st.Serve(ctx, w).Err()
+}
+
+// receiver reads frames of Connect.
+type receiver struct {
+	ss grpc.BidiStreamingServer[axpchatv1.ConnectRequest, axpchatv1.ConnectResponse]
+}
+
+// Receive implements stream.Receiver. gRPC ends it when the handler returns.
+func (r receiver) Receive(context.Context) (*axpchatv1.ConnectRequest, error) { return r.ss.Recv() }
+
+// writer sends frames with a limit of time. gRPC itself has none: a client that
+// reads nothing would hold the handler for as long as it keeps its connection.
+type writer struct {
+	in      chan *axpchatv1.ConnectResponse
+	out     chan error
+	timeout time.Duration
+	timer   *time.Timer
+	stalled bool
+}
+
+// newWriter starts a goroutine that ends with close; one that is stuck in send
+// ends when the handler has returned.
+func newWriter(send func(*axpchatv1.ConnectResponse) error, timeout time.Duration) *writer {
+	w := &writer{in: make(chan *axpchatv1.ConnectResponse), out: make(chan error, 1), timeout: timeout, timer: time.NewTimer(timeout)}
+	w.timer.Stop()
+	go func() {
+		for f := range w.in {
+			w.out <- send(f)
+		}
+	}()
+	return w
+}
+
+// Send implements stream.Sender.
+func (w *writer) Send(ctx context.Context, f *axpchatv1.ConnectResponse) error {
+	if w.stalled {
+		return stream.ErrStalled
+	}
+	w.in <- f
+	w.timer.Reset(w.timeout)
+	defer w.timer.Stop()
+	select {
+	case err := <-w.out:
+		return err
+	case <-w.timer.C:
+		w.stalled = true
+		return stream.ErrStalled
+	case <-ctx.Done():
+		// The stream's own end makes send return as well.
+		w.stalled = true
+		return ctx.Err()
+	}
+}
+
+func (w *writer) close() { close(w.in) }

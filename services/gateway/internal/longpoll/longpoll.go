@@ -1,0 +1,103 @@
+// Package longpoll owns waiting for events call by call, for networks that let
+// no stream through. It uses the same engine and the same cursors as streams, so
+// a client may change between them at any event.
+package longpoll
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/gateway/internal/auth"
+	"github.com/axpchat/connector/services/gateway/internal/delivery"
+	"github.com/axpchat/connector/services/gateway/internal/sessions"
+	"github.com/axpchat/connector/services/internal/kit/bus"
+)
+
+// defaultEvents is how many events an answer holds at most, where the client
+// does not say.
+const defaultEvents = 100
+
+// Poller answers polls. It is safe for concurrent use.
+type Poller struct {
+	engine   *delivery.Engine
+	sessions *sessions.Reader
+	hurry    chan struct{}
+	once     sync.Once
+}
+
+// New returns a poller.
+func New(e *delivery.Engine, s *sessions.Reader) *Poller {
+	return &Poller{engine: e, sessions: s, hurry: make(chan struct{})}
+}
+
+// Drain answers everybody who waits: their next poll goes to another pod. From
+// then on no poll waits.
+func (p *Poller) Drain() { p.once.Do(func() { close(p.hurry) }) }
+
+// Poll returns what came after the cursor, and waits where nothing has come. It
+// fails with SESSION_NOT_FOUND, CURSOR_INVALID or UNAVAILABLE.
+func (p *Poller) Poll(ctx context.Context, who *auth.Principal, req *axpchatv1.PollEventsRequest) (*axpchatv1.PollEventsResponse, error) {
+	rec, err := p.sessions.Owned(ctx, who, req.GetSessionId())
+	if err != nil {
+		return nil, err
+	}
+	limit := int(req.GetMaxEvents())
+	if limit <= 0 {
+		limit = defaultEvents
+	}
+	at := delivery.Request{
+		Session: bus.SessionKey{Account: who.Account, Session: req.GetSessionId()},
+		Cursor:  req.GetCursor(), Created: rec.GetSession().GetCreateTime().AsTime(),
+	}
+	page, err := p.engine.Read(ctx, at, limit)
+	if err != nil {
+		return nil, err
+	}
+	resp := &axpchatv1.PollEventsResponse{Events: page.Events, Cursor: page.Cursor, Reset_: page.Reset, More: page.More}
+	closed := rec.GetSession().GetStatus() == axpchatv1.SessionStatus_SESSION_STATUS_CLOSED
+	if len(page.Events) > 0 || page.Reset != nil || closed || req.GetWait().AsDuration() <= 0 {
+		return resp, nil
+	}
+	at.Cursor = page.Cursor
+	return resp, p.wait(ctx, at, req.GetWait().AsDuration(), limit, resp)
+}
+
+// wait adds what comes next to resp.
+func (p *Poller) wait(ctx context.Context, at delivery.Request, patience time.Duration, limit int, resp *axpchatv1.PollEventsResponse) error {
+	sub, err := p.engine.Attach(ctx, at)
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	// It can be too old now, where it was not a moment ago.
+	if resp.Reset_ = sub.Reset(); resp.Reset_ != nil {
+		resp.Cursor = resp.Reset_.GetCursor()
+		return nil
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		for len(resp.Events) < limit {
+			ev, ok := sub.Take()
+			if !ok {
+				break
+			}
+			resp.Events, resp.Cursor = append(resp.Events, ev), ev.GetCursor()
+		}
+		if _, ended := sub.End(); ended || len(resp.Events) > 0 {
+			resp.More = len(resp.Events) == limit
+			return nil
+		}
+		select {
+		case <-sub.Wake():
+		case <-timer.C:
+			return nil
+		case <-p.hurry:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package rest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/gateway/internal/commands"
+	"github.com/axpchat/connector/services/gateway/internal/httpproblem"
+	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/internal/kit/httpx"
+)
+
+// IdempotencyKey is the header that makes a POST safe to repeat.
+const IdempotencyKey = "Idempotency-Key"
+
+type idempotencyKey struct{}
+
+// Calls is the interceptor of the in-process connection: it carries the
+// idempotency key of the HTTP request into the message.
+func Calls() grpc.UnaryClientInterceptor {
+	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		id, _ := ctx.Value(idempotencyKey{}).(string)
+		if m, ok := req.(proto.Message); ok && id != "" {
+			if err := commands.SetRequestID(m, id); err != nil {
+				return err
+			}
+		}
+		return invoke(ctx, method, req, reply, cc, opts...)
+	}
+}
+
+// New returns the REST handler over a connection to ChatService, which must use
+// the interceptor Calls.
+func New(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, error) {
+	mux := runtime.NewServeMux(
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.JSONPb{
+			MarshalOptions:   protojson.MarshalOptions{EmitUnpopulated: false, UseProtoNames: false},
+			UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: false},
+		}),
+		// The token goes over by grpc-gateway itself, request id and trace by the
+		// client of the connection. Nothing else of a stranger's headers may become
+		// metadata, which services trust.
+		runtime.WithIncomingHeaderMatcher(func(string) (string, bool) { return "", false }),
+		runtime.WithOutgoingHeaderMatcher(func(string) (string, bool) { return "", false }),
+		runtime.WithOutgoingTrailerMatcher(func(string) (string, bool) { return "", false }),
+		runtime.WithErrorHandler(writeError),
+		runtime.WithStreamErrorHandler(func(_ context.Context, err error) *status.Status { return errs.Status(err, "") }),
+		runtime.WithRoutingErrorHandler(writeRoutingError),
+		// No other ways to say a method than the method.
+		runtime.WithDisablePathLengthFallback(),
+		runtime.WithDisableHTTPMethodOverride(),
+	)
+	if err := axpchatv1.RegisterChatServiceHandlerClient(ctx, mux, axpchatv1.NewChatServiceClient(conn)); err != nil {
+		return nil, fmt.Errorf("REST: %w", err)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		if id := r.Header.Get(IdempotencyKey); id != "" && r.Method == http.MethodPost {
+			ctx = context.WithValue(ctx, idempotencyKey{}, id)
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		r = r.WithContext(ctx)
+		r.Header.Del("Grpc-Timeout") // the server's own limits hold
+		mux.ServeHTTP(w, r)
+	}), nil
+}
+
+func writeError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
+	w.Header().Del("Trailer")
+	w.Header().Del("Transfer-Encoding")
+	httpx.WriteProblem(w, r, translate(err))
+}
+
+// translate improves what grpc-gateway says about a body that it could not
+// decode: the decoder's text may repeat what the customer wrote.
+func translate(err error) error {
+	st, ok := status.FromError(err)
+	if !ok || st.Code() != codes.InvalidArgument || len(st.Details()) > 0 {
+		return err
+	}
+	text := st.Message()
+	if strings.Contains(text, "request body too large") {
+		return errs.New(axpchatv1.ErrorReason_ERROR_REASON_TOO_LARGE, "the body is larger than is allowed")
+	}
+	if name, ok := httpproblem.UnknownField(text); ok {
+		return errs.New(axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, "the request has a field that is not known").
+			WithViolation(name, "is not known", "unknown_field")
+	}
+	return errs.New(axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, "the request can't be decoded: it is not JSON of this method, or a parameter has the wrong type")
+}
+
+func writeRoutingError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, code int) {
+	switch code {
+	case http.StatusMethodNotAllowed:
+		httpproblem.Write(w, r, code, errs.New(axpchatv1.ErrorReason_ERROR_REASON_NOT_FOUND, "the path exists, but not for this method"))
+	case http.StatusBadRequest:
+		httpx.WriteProblem(w, r, errs.New(axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, "the path is not well formed"))
+	default:
+		httpx.WriteProblem(w, r, errs.New(axpchatv1.ErrorReason_ERROR_REASON_NOT_FOUND, ""))
+	}
+}

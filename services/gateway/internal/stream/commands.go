@@ -1,0 +1,112 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strconv"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/gateway/internal/auth"
+	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/internal/kit/grpcx"
+)
+
+// maxFrameID is the longest frame id, as the protocol says.
+const maxFrameID = 128
+
+// result is the outcome of a command.
+type result struct {
+	reply     *axpchatv1.Reply
+	principal *auth.Principal // of a refreshed token
+}
+
+func isFrameFault(err error) bool {
+	var fault *errs.Error
+	return errors.As(err, &fault)
+}
+
+// handle takes the next thing that the client sent.
+func (st *Stream) handle(ctx context.Context, r received) (End, bool) {
+	switch {
+	case errors.Is(r.err, io.EOF):
+		st.in = nil // it only listens from now on; silence still ends the stream
+		return End{}, false
+	case r.err != nil && isFrameFault(r.err):
+		return st.end(axpchatv1.CloseCode_CLOSE_CODE_PROTOCOL_ERROR, r.err)
+	case r.err != nil:
+		return st.gone()
+	}
+	st.r.Heard.Touch()
+	f := r.frame
+	if utf8.RuneCountInString(f.GetFrameId()) > maxFrameID {
+		return st.end(axpchatv1.CloseCode_CLOSE_CODE_PROTOCOL_ERROR, frameInvalid("a frame_id has more than 128 characters"))
+	}
+	switch p := f.GetPayload().(type) {
+	case *axpchatv1.ConnectRequest_Hello:
+		return st.end(axpchatv1.CloseCode_CLOSE_CODE_PROTOCOL_ERROR, frameInvalid("hello must be the first frame, and only the first"))
+	case *axpchatv1.ConnectRequest_Ping:
+		return st.send(ctx, pongFrame(f.GetFrameId()))
+	case *axpchatv1.ConnectRequest_RefreshToken:
+		st.start(ctx, func(ctx context.Context) result { return st.refresh(ctx, f.GetFrameId(), p.RefreshToken.GetToken()) })
+	case *axpchatv1.ConnectRequest_SendMessage:
+		// Messages keep their order, so each waits for the one before it.
+		before, done := st.lastSend, make(chan struct{})
+		st.lastSend = done
+		st.start(ctx, func(ctx context.Context) result {
+			defer close(done)
+			if before != nil {
+				select {
+				case <-before:
+				case <-ctx.Done():
+				}
+			}
+			return st.execute(ctx, f)
+		})
+	default:
+		st.start(ctx, func(ctx context.Context) result { return st.execute(ctx, f) })
+	}
+	return End{}, false
+}
+
+// start works a command beside the stream. There are never more of them than
+// results has room for, so none waits to be read.
+func (st *Stream) start(ctx context.Context, work func(context.Context) result) {
+	st.inFlight++
+	st.commands++
+	ctx = auth.WithPrincipal(ctx, st.principal)
+	ctx = grpcx.WithRequestID(ctx, grpcx.RequestID(ctx)+"-"+strconv.Itoa(st.commands))
+	st.work.Go(func() { st.results <- work(ctx) })
+}
+
+func (st *Stream) execute(ctx context.Context, f *axpchatv1.ConnectRequest) result {
+	return result{reply: st.server.p.Executor.Execute(ctx, st.r.Session, f)}
+}
+
+// refresh checks a fresh token, which must be of the same customer.
+func (st *Stream) refresh(ctx context.Context, frameID, token string) result {
+	p, err := st.server.p.Verifier.Verify(ctx, token)
+	if err == nil && !p.Same(st.r.Principal) {
+		err = errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, "the token is of another customer")
+	}
+	reply := &axpchatv1.Reply{FrameId: frameID}
+	if err != nil {
+		reply.Result = &axpchatv1.Reply_Problem{Problem: errs.ToProblem(err, grpcx.RequestID(ctx))}
+		return result{reply: reply}
+	}
+	reply.Result = &axpchatv1.Reply_RefreshToken{RefreshToken: &axpchatv1.TokenRefreshed{ExpireTime: timestamppb.New(p.ExpireTime)}}
+	return result{reply: reply, principal: p}
+}
+
+// answer sends the outcome of a command.
+func (st *Stream) answer(ctx context.Context, r result) (End, bool) {
+	st.inFlight--
+	if r.principal != nil {
+		st.principal = r.principal
+		st.timers.token(r.principal.ExpireTime, st.server.p.Config.ExpiryReminder)
+	}
+	return st.send(ctx, replyFrame(r.reply))
+}

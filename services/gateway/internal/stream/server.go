@@ -1,0 +1,247 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/gateway/internal/auth"
+	"github.com/axpchat/connector/services/gateway/internal/delivery"
+	"github.com/axpchat/connector/services/gateway/internal/sessions"
+	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/errs"
+)
+
+// Sender sends frames to the client. It is called by one goroutine at a time
+// and must return within the write timeout of the configuration.
+type Sender interface {
+	Send(ctx context.Context, f *axpchatv1.ConnectResponse) error
+}
+
+// Receiver receives frames from the client. It is called by one goroutine. It
+// returns io.EOF when the client will send no more, and an errs.Error for a
+// frame that can't be read. It must return with an error when the transport has
+// ended the connection, which is after Serve has returned.
+type Receiver interface {
+	Receive(ctx context.Context) (*axpchatv1.ConnectRequest, error)
+}
+
+// Executor carries out the command of a frame.
+type Executor interface {
+	Execute(ctx context.Context, session string, f *axpchatv1.ConnectRequest) *axpchatv1.Reply
+}
+
+// Verifier checks tokens.
+type Verifier interface {
+	Verify(ctx context.Context, token string) (*auth.Principal, error)
+}
+
+// Params is what NewServer needs.
+type Params struct {
+	Config    Config
+	Log       *slog.Logger
+	Meter     metric.MeterProvider
+	Engine    *delivery.Engine
+	Sessions  *sessions.Reader
+	Executor  Executor
+	Verifier  Verifier
+	Version   string
+	Retention time.Duration // of the journal, as clients are told
+}
+
+// Server serves the streams of one pod. It is safe for concurrent use.
+type Server struct {
+	p      Params
+	open   metric.Int64UpDownCounter
+	closes metric.Int64Counter
+
+	mu       sync.Mutex
+	draining bool
+	streams  map[*Stream]struct{}
+	left     chan struct{} // a stream has ended
+}
+
+// NewServer returns a server without streams.
+func NewServer(p Params) (*Server, error) {
+	s := &Server{p: p, streams: map[*Stream]struct{}{}, left: make(chan struct{}, 1)}
+	meter := p.Meter.Meter("github.com/axpchat/connector/services/gateway/internal/stream")
+	var err error
+	if s.open, err = meter.Int64UpDownCounter("axpchat.gateway.streams", metric.WithDescription("Open streams, by transport.")); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	if s.closes, err = meter.Int64Counter("axpchat.gateway.stream_closes", metric.WithDescription("Streams that ended, by transport and close code.")); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	return s, nil
+}
+
+// Config returns how streams live, for transports.
+func (s *Server) Config() Config { return s.p.Config }
+
+// Request says what a client wants to follow.
+type Request struct {
+	Transport string // for metrics: a constant of the transport
+	Principal *auth.Principal
+	Session   string
+	Cursor    string
+	// Heard notes signs of life that are not frames; may be nil.
+	Heard *Heard
+	// Heartbeat overrides the configured interval; 0: the configured one.
+	Heartbeat time.Duration
+}
+
+// Open checks that the session is the customer's and begins to follow it. The
+// stream must be served or closed. It fails with SESSION_NOT_FOUND,
+// CURSOR_INVALID or UNAVAILABLE.
+func (s *Server) Open(ctx context.Context, r Request) (*Stream, error) {
+	s.mu.Lock()
+	draining := s.draining
+	s.mu.Unlock()
+	if draining {
+		return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAVAILABLE, "the server leaves; connect again").WithRetryAfter(jitter(time.Second))
+	}
+	rec, err := s.p.Sessions.Owned(ctx, r.Principal, r.Session)
+	if err != nil {
+		return nil, err
+	}
+	// Followed first, then looked at: what happens in between is in the events.
+	sub, err := s.p.Engine.Attach(ctx, delivery.Request{
+		Session: bus.SessionKey{Account: r.Principal.Account, Session: r.Session},
+		Cursor:  r.Cursor, Created: rec.GetSession().GetCreateTime().AsTime(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	engagements, err := s.p.Sessions.Engagements(ctx, r.Principal.Account, rec)
+	if err != nil {
+		sub.Close()
+		return nil, err
+	}
+	if r.Heartbeat == 0 {
+		r.Heartbeat = s.p.Config.Heartbeat
+	}
+	if r.Heard == nil {
+		r.Heard = &Heard{}
+	}
+	return s.newStream(r, sub, s.welcome(r, rec, engagements, sub.Start()), sub.Reset()), nil
+}
+
+// Accept serves a two-way stream from its first frame, which must be hello, to
+// its end. Where the transport knows the session already, r names it.
+func (s *Server) Accept(ctx context.Context, r Request, out Sender, in Receiver) End {
+	frames := receive(ctx, in)
+	defer close(frames.stop)
+	st, err := s.hello(ctx, r, frames)
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			return newEnd(axpchatv1.CloseCode_CLOSE_CODE_UNSPECIFIED, "", io.EOF)
+		}
+		return s.Refuse(ctx, err, out)
+	}
+	return st.serve(ctx, out, frames)
+}
+
+// Refuse ends a stream that could not be opened: the client is told why.
+func (s *Server) Refuse(ctx context.Context, err error, out Sender) End {
+	end := newEnd(codeOf(err), "", err)
+	if err := out.Send(ctx, closeFrame(end.Close)); err != nil {
+		s.p.Log.DebugContext(ctx, "close frame can't be sent", "error", err)
+	}
+	return end
+}
+
+func (s *Server) hello(ctx context.Context, r Request, frames *frames) (*Stream, error) {
+	timer := time.NewTimer(s.p.Config.HelloTimeout)
+	defer timer.Stop()
+	var first received
+	select {
+	case first = <-frames.next:
+	case <-timer.C:
+		return nil, frameInvalid("the first frame did not come in time")
+	case <-ctx.Done():
+		return nil, io.EOF
+	}
+	if first.err != nil {
+		if !isFrameFault(first.err) {
+			return nil, io.EOF
+		}
+		return nil, first.err
+	}
+	hello := first.frame.GetHello()
+	if hello == nil {
+		return nil, frameInvalid("the first frame must be hello")
+	}
+	switch {
+	case r.Session == "":
+		r.Session = hello.GetSessionId()
+	case hello.GetSessionId() != "" && hello.GetSessionId() != r.Session:
+		return nil, frameInvalid("hello names another session than the address")
+	}
+	r.Cursor = hello.GetCursor()
+	return s.Open(ctx, r)
+}
+
+func frameInvalid(detail string) error {
+	return errs.New(axpchatv1.ErrorReason_ERROR_REASON_FRAME_INVALID, detail)
+}
+
+// Drain tells every client to move, each at its own moment, and serves them
+// until they have gone or their time is over. It returns when no stream is left
+// or ctx is done. From its call on no stream is opened.
+func (s *Server) Drain(ctx context.Context) error {
+	spread := s.p.Config.DrainSpread
+	if deadline, ok := ctx.Deadline(); ok {
+		// The last ones must have gone before the process is ended by force.
+		spread = min(spread, max(0, time.Until(deadline)-s.p.Config.DrainGrace)*3/4)
+	}
+	s.mu.Lock()
+	s.draining = true
+	for st := range s.streams {
+		st.leave <- jitter(spread)
+	}
+	s.mu.Unlock()
+	for {
+		s.mu.Lock()
+		n := len(s.streams)
+		s.mu.Unlock()
+		if n == 0 {
+			return nil
+		}
+		select {
+		case <-s.left:
+		case <-ctx.Done():
+			return fmt.Errorf("%d streams are left: %w", n, ctx.Err())
+		}
+	}
+}
+
+func (s *Server) add(ctx context.Context, st *Stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams[st] = struct{}{}
+	if s.draining {
+		st.leave <- 0
+	}
+	s.open.Add(ctx, 1, metric.WithAttributes(attribute.String("transport", st.r.Transport)))
+}
+
+func (s *Server) remove(ctx context.Context, st *Stream, code axpchatv1.CloseCode) {
+	s.mu.Lock()
+	delete(s.streams, st)
+	s.mu.Unlock()
+	select {
+	case s.left <- struct{}{}:
+	default:
+	}
+	transport := attribute.String("transport", st.r.Transport)
+	s.open.Add(ctx, -1, metric.WithAttributes(transport))
+	s.closes.Add(ctx, 1, metric.WithAttributes(transport, attribute.String("code", code.String())))
+}

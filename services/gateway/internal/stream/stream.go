@@ -1,0 +1,255 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/gateway/internal/auth"
+)
+
+const (
+	// burst is how many events are sent before other things get their turn.
+	burst = 64
+	// lastReplies is how long the answers to commands that are under way are
+	// waited for when a stream ends in good order.
+	lastReplies = 3 * time.Second
+)
+
+// subscription is delivery's Subscription.
+type subscription interface {
+	Wake() <-chan struct{}
+	CaughtUp() <-chan struct{}
+	Take() (*axpchatv1.Event, bool)
+	Cursor() string
+	End() (axpchatv1.CloseCode, bool)
+	Close()
+}
+
+// Stream is one client's stream. One goroutine serves it, and all its state
+// belongs to that goroutine.
+type Stream struct {
+	server  *Server
+	r       Request
+	sub     subscription
+	welcome *axpchatv1.Welcome
+	reset   *axpchatv1.Reset
+	leave   chan time.Duration // at most one: move, after so long
+
+	out       Sender
+	in        *frames // nil: one-way
+	principal *auth.Principal
+	results   chan result
+	inFlight  int
+	commands  int           // ever started
+	lastSend  chan struct{} // closed when the message before is answered
+	work      sync.WaitGroup
+	timers    timers
+}
+
+func (s *Server) newStream(r Request, sub subscription, welcome *axpchatv1.Welcome, reset *axpchatv1.Reset) *Stream {
+	return &Stream{
+		server: s, r: r, sub: sub, welcome: welcome, reset: reset, principal: r.Principal,
+		leave: make(chan time.Duration, 1), results: make(chan result, s.p.Config.InFlight),
+	}
+}
+
+// Heard is when a client was last heard of. It is safe for concurrent use.
+type Heard struct {
+	nanos atomic.Int64
+}
+
+// Touch notes a sign of life.
+func (h *Heard) Touch() { h.nanos.Store(time.Now().UnixNano()) }
+
+func (h *Heard) silence() time.Duration { return time.Since(time.Unix(0, h.nanos.Load())) }
+
+// Close gives back what a stream holds that is not served.
+func (st *Stream) Close() { st.sub.Close() }
+
+// Serve serves a one-way stream to its end.
+func (st *Stream) Serve(ctx context.Context, out Sender) End { return st.serve(ctx, out, nil) }
+
+// serve runs the stream and closes it. The close frame is sent unless the
+// client has gone.
+func (st *Stream) serve(ctx context.Context, out Sender, in *frames) End {
+	defer st.sub.Close()
+	st.out, st.in = out, in
+	st.r.Heard.Touch()
+	st.server.add(ctx, st)
+	st.timers.start(st)
+	defer st.timers.stop()
+
+	workCtx, cancel := context.WithCancel(ctx)
+	defer st.work.Wait()
+	defer cancel()
+	end := st.run(workCtx)
+	if !errors.Is(end.cause, io.EOF) && !end.mute {
+		st.answerLast(workCtx)
+		end.Close.Cursor = st.sub.Cursor()
+		if err := st.out.Send(ctx, closeFrame(end.Close)); err != nil {
+			st.server.p.Log.DebugContext(ctx, "close frame can't be sent", "code", end.Close.GetCode().String(), "error", err)
+		}
+	}
+	st.server.remove(context.WithoutCancel(ctx), st, end.Close.GetCode())
+	return end
+}
+
+// run sends and receives until something ends the stream.
+func (st *Stream) run(ctx context.Context) End {
+	if end, over := st.greet(ctx); over {
+		return end
+	}
+	again := make(chan struct{}) // closed: there may be more to take at once
+	close(again)
+	more, caughtUp := again, st.sub.CaughtUp()
+	t := &st.timers
+	for {
+		var next <-chan received
+		if st.in != nil && st.inFlight < st.server.p.Config.InFlight {
+			next = st.in.next
+		}
+		var end End
+		var over bool
+		select {
+		case <-ctx.Done():
+			end, over = st.gone()
+		case <-st.sub.Wake():
+			more = again
+		case <-caughtUp:
+			caughtUp, more = nil, again
+		case <-more:
+			var left bool
+			if left, end, over = st.pump(ctx); !left {
+				more = nil
+			}
+		case r := <-st.results:
+			end, over = st.answer(ctx, r)
+		case f := <-next:
+			end, over = st.handle(ctx, f)
+		case after := <-st.leave:
+			end, over = st.send(ctx, goAwayFrame(after, st.sub.Cursor()))
+			t.shutdown.Reset(after + st.server.p.Config.DrainGrace)
+		case <-t.heartbeat.C:
+			end, over = st.send(ctx, pongFrame(""))
+		case <-t.reminder.C:
+			end, over = st.send(ctx, reminderFrame(st.principal.ExpireTime))
+		case <-t.idle.C:
+			end, over = st.checkIdle()
+		case <-t.expiry.C:
+			end, over = st.end(axpchatv1.CloseCode_CLOSE_CODE_TOKEN_EXPIRED, nil)
+		case <-t.age.C:
+			end, over = st.end(axpchatv1.CloseCode_CLOSE_CODE_MAX_AGE, nil)
+		case <-t.shutdown.C:
+			end, over = st.end(axpchatv1.CloseCode_CLOSE_CODE_SERVER_SHUTDOWN, nil)
+		}
+		if over {
+			return end
+		}
+	}
+}
+
+// greet sends what comes before the first event.
+func (st *Stream) greet(ctx context.Context) (End, bool) {
+	welcome := &axpchatv1.ConnectResponse{Payload: &axpchatv1.ConnectResponse_Welcome{Welcome: st.welcome}}
+	if end, over := st.send(ctx, welcome); over {
+		return end, over
+	}
+	st.welcome.Engagements = nil // a long stream must not hold on to them
+	if st.reset == nil {
+		return End{}, false
+	}
+	return st.send(ctx, &axpchatv1.ConnectResponse{Payload: &axpchatv1.ConnectResponse_Reset_{Reset_: st.reset}})
+}
+
+// pump sends events that wait, some at a time. More tells that there may be
+// further ones.
+func (st *Stream) pump(ctx context.Context) (more bool, end End, over bool) {
+	complete := isClosed(st.sub.CaughtUp()) // before the queue is looked at
+	for range burst {
+		ev, ok := st.sub.Take()
+		if !ok {
+			if code, ended := st.sub.End(); ended {
+				end, over = st.end(code, nil)
+			} else if complete && st.welcome.GetSession().GetStatus() == axpchatv1.SessionStatus_SESSION_STATUS_CLOSED {
+				end, over = st.end(axpchatv1.CloseCode_CLOSE_CODE_SESSION_CLOSED, nil)
+			}
+			return false, end, over
+		}
+		if end, over = st.send(ctx, eventFrame(ev)); over {
+			return false, end, over
+		}
+		if changed := ev.GetSessionChanged().GetSession(); changed.GetStatus() == axpchatv1.SessionStatus_SESSION_STATUS_CLOSED {
+			end, over = st.end(axpchatv1.CloseCode_CLOSE_CODE_SESSION_CLOSED, nil)
+			return false, end, over
+		}
+	}
+	return true, End{}, false
+}
+
+func (st *Stream) checkIdle() (End, bool) {
+	limit := st.server.p.Config.ClientIdle
+	silence := st.r.Heard.silence()
+	if silence >= limit {
+		return st.end(axpchatv1.CloseCode_CLOSE_CODE_IDLE, nil)
+	}
+	st.timers.idle.Reset(limit - silence)
+	return End{}, false
+}
+
+// answerLast sends the answers to commands that are under way.
+func (st *Stream) answerLast(ctx context.Context) {
+	timer := time.NewTimer(lastReplies)
+	defer timer.Stop()
+	for st.inFlight > 0 {
+		select {
+		case r := <-st.results:
+			if _, over := st.answer(ctx, r); over {
+				return
+			}
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (st *Stream) end(code axpchatv1.CloseCode, cause error) (End, bool) {
+	return newEnd(code, st.sub.Cursor(), cause), true
+}
+
+// gone is the end of a stream whose client has left.
+func (st *Stream) gone() (End, bool) {
+	return st.end(axpchatv1.CloseCode_CLOSE_CODE_UNSPECIFIED, io.EOF)
+}
+
+// ErrStalled is returned by a Sender whose client takes nothing.
+var ErrStalled = errors.New("stream: the client takes nothing")
+
+func (st *Stream) send(ctx context.Context, f *axpchatv1.ConnectResponse) (End, bool) {
+	err := st.out.Send(ctx, f)
+	switch {
+	case err == nil:
+		return End{}, false
+	case errors.Is(err, ErrStalled):
+		end, over := st.end(axpchatv1.CloseCode_CLOSE_CODE_SLOW_CONSUMER, nil)
+		end.mute = true // the close frame would not get through either
+		return end, over
+	default:
+		return st.gone()
+	}
+}
+
+func isClosed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}

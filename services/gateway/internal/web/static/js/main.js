@@ -1,0 +1,53 @@
+// Starts the page.
+
+import { App } from './app.js';
+import { h, setText } from './dom.js';
+import { ChatView } from './views/chat.js';
+import { SiteView } from './views/site.js';
+
+async function loadConfig() {
+  try {
+    const response = await fetch('/config.json', { cache: 'no-cache' });
+    if (response.ok) return await response.json();
+  } catch {
+    // Then without: the page says that logging in is not set up.
+  }
+  return { tokenUrl: '', companyName: document.title };
+}
+
+function showUnread(unread) {
+  const bare = document.title.replace(/^\(\d+\) /, '');
+  document.title = unread ? `(${unread}) ${bare}` : bare;
+}
+
+async function start() {
+  const config = await loadConfig();
+  const app = new App({ config });
+  const site = new SiteView({ app, company: config.companyName, canLogIn: Boolean(config.tokenUrl) });
+  const chat = new ChatView({ app, company: config.companyName, background: site.root });
+  const toast = h('p', { class: 'toast', role: 'alert' });
+  app.site = site;
+  app.onNotice = (text) => {
+    setText(toast, text);
+    setTimeout(() => setText(toast, ''), 6000);
+  };
+  const draw = (state, before) => {
+    site.update(state, before);
+    chat.update(state, before);
+    showUnread(state.unread);
+  };
+  document.getElementById('app').replaceChildren(site.root, chat.root, toast);
+  site.start();
+  draw(app.store.state, null);
+  app.store.subscribe(draw);
+  addEventListener('pagehide', () => app.leave());
+  addEventListener('pageshow', (event) => { if (event.persisted) app.comeBack(); });
+  addEventListener('hashchange', () => showUnread(app.store.state.unread));
+  document.addEventListener('visibilitychange', () => {
+    if (document.visibilityState === 'visible') app.comeBack();
+    else app.save();
+  });
+  await app.resume();
+}
+
+start();

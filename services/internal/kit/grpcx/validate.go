@@ -1,0 +1,56 @@
+package grpcx
+
+import (
+	"errors"
+	"fmt"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
+
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/errs"
+)
+
+// Validator checks messages against the rules in their protos. It is safe for
+// concurrent use.
+//
+// AXP counts the length of a text in UTF-16 units, protovalidate in code points:
+// an emoji is two for the one and one for the other. So every rule
+// string.max_len, also of list items, map keys and map values, is checked a
+// second time in UTF-16 units.
+type Validator struct {
+	rules   protovalidate.Validator
+	lengths *lengths
+}
+
+// NewValidator returns a validator. Rules are compiled when the first message of
+// a type comes.
+func NewValidator() (*Validator, error) {
+	rules, err := protovalidate.New()
+	if err != nil {
+		return nil, fmt.Errorf("validator: %w", err)
+	}
+	return &Validator{rules: rules, lengths: &lengths{}}, nil
+}
+
+// Validate returns nil, or an *errs.Error: INVALID_ARGUMENT with a violation for
+// each broken rule, or INTERNAL when a rule itself is broken. It does not change
+// the message. A nil message is valid.
+func (v *Validator) Validate(m proto.Message) error {
+	if m == nil {
+		return nil
+	}
+	out := errs.New(axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, "")
+	if err := v.rules.Validate(m); err != nil {
+		var invalid *protovalidate.ValidationError
+		if !errors.As(err, &invalid) {
+			return errs.From(fmt.Errorf("rules of %s: %w", m.ProtoReflect().Descriptor().FullName(), err))
+		}
+		out = errs.From(err)
+	}
+	out.Violations = v.lengths.check(out.Violations, "", m.ProtoReflect())
+	if len(out.Violations) == 0 {
+		return nil
+	}
+	return out
+}

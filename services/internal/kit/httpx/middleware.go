@@ -1,0 +1,115 @@
+package httpx
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/internal/kit/grpcx"
+)
+
+// RequestIDHeader is the header that carries request ids in both directions.
+const RequestIDHeader = "X-Request-Id"
+
+// RequestID takes the request id of the caller, or makes one, puts it into the
+// context, from where it goes on to gRPC, and sends it back.
+func RequestID(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := grpcx.AcceptRequestID(r.Header.Get(RequestIDHeader))
+		w.Header().Set(RequestIDHeader, id)
+		h.ServeHTTP(w, r.WithContext(grpcx.WithRequestID(r.Context(), id)))
+	})
+}
+
+// AccessLog writes a line for every request, at debug when it went well, and the
+// cause of failures that are the connector's own. It logs the route, never path,
+// query, headers or bodies.
+func AccessLog(log *slog.Logger, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t, w, r := follow(w, r)
+		began := time.Now()
+		// Deferred, so that an answer that is aborted by a panic is logged too.
+		defer func() {
+			logRequest(log, t, r, time.Since(began))
+		}()
+		h.ServeHTTP(w, r)
+	})
+}
+
+func logRequest(log *slog.Logger, t *track, r *http.Request, took time.Duration) {
+	ctx, code := r.Context(), t.code()
+	attrs := []any{"method", method(r), "route", t.routeName(), "status", code,
+		"bytes", t.bytes, "duration", took, "request_id", grpcx.RequestID(ctx)}
+	level := slog.LevelDebug
+	switch {
+	case code >= http.StatusInternalServerError:
+		level = slog.LevelWarn
+	case code >= http.StatusBadRequest:
+		level = slog.LevelInfo
+	}
+	if t.err != nil {
+		e := errs.From(t.err)
+		attrs = append(attrs, "reason", errs.Name(e.Reason))
+		if e.Reason == axpchatv1.ErrorReason_ERROR_REASON_INTERNAL {
+			level = slog.LevelError
+		}
+		// Causes of other failures may repeat what the client sent.
+		if errs.HTTPStatus(e.Reason) >= http.StatusInternalServerError {
+			attrs = append(attrs, "error", t.err)
+		}
+	}
+	log.Log(ctx, level, "http", attrs...)
+}
+
+// method keeps inventions of strangers out of logs and labels.
+func method(r *http.Request) string {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+		http.MethodDelete, http.MethodOptions, http.MethodConnect, http.MethodTrace:
+		return r.Method
+	default:
+		return "_OTHER"
+	}
+}
+
+// Recover answers a panic of the handler with INTERNAL and logs it. When the
+// answer has begun, the connection is cut, so that nobody takes it for complete.
+func Recover(log *slog.Logger, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t, w, r := follow(w, r)
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			if v == http.ErrAbortHandler { //nolint:errorlint,err113 // a panic value is not wrapped
+				panic(v)
+			}
+			log.ErrorContext(r.Context(), "panic in a handler", "route", t.routeName(),
+				"request_id", grpcx.RequestID(r.Context()), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			if t.began() {
+				panic(http.ErrAbortHandler)
+			}
+			WriteProblem(w, r, errs.New(axpchatv1.ErrorReason_ERROR_REASON_INTERNAL, ""))
+		}()
+		h.ServeHTTP(w, r)
+	})
+}
+
+// SecurityHeaders sets the headers that suit an API: nothing is guessed, framed,
+// fetched or told to other sites. A handler that serves pages sets a
+// Content-Security-Policy of its own over this one.
+func SecurityHeaders(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := w.Header()
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("X-Frame-Options", "DENY")
+		header.Set("Referrer-Policy", "no-referrer")
+		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,64 @@
+// Command session-orchestrator runs the service that talks to AXP: sessions,
+// engagements, the outbox of customers' messages and the webhook subscription.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/config"
+	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+	"github.com/axpchat/connector/services/internal/kit/logx"
+	"github.com/axpchat/connector/services/internal/kit/telemetry"
+	orchestrator "github.com/axpchat/connector/services/session-orchestrator"
+)
+
+func main() { os.Exit(lifecycle.Main("session-orchestrator", run)) }
+
+func run(ctx context.Context, env lifecycle.Env) (err error) {
+	var cfg orchestrator.Config
+	if handled, err := env.Command(&cfg); handled || err != nil {
+		return err
+	}
+	if cfg.Bus.URL == "" {
+		return config.Errors{{Key: "NATS_URL", Problem: "is required"}}
+	}
+	log := logx.New(env.Stderr, cfg.Log, env.Name)
+	var effective strings.Builder
+	if err := config.Print(&effective, &cfg); err != nil {
+		return err
+	}
+	log.InfoContext(ctx, "starting", "version", lifecycle.Version(), "config", effective.String())
+
+	var closers lifecycle.Closers
+	defer func() { err = errors.Join(err, closers.Close()) }()
+	providers, err := telemetry.Setup(ctx, env.Name, lifecycle.Version())
+	if err != nil {
+		return err
+	}
+	closers.Add("telemetry", func() error { return providers.Shutdown(context.WithoutCancel(ctx)) })
+	for _, note := range providers.Notes {
+		log.WarnContext(ctx, note)
+	}
+	b, err := bus.Connect(ctx, bus.Params{Config: cfg.Bus, Name: env.Name, Log: log, Propagator: providers.Propagator})
+	if err != nil {
+		return err
+	}
+	closers.Add("bus", b.Close)
+	o, err := orchestrator.New(ctx, orchestrator.Params{Config: cfg, Log: log, Providers: providers, Bus: b})
+	if err != nil {
+		return err
+	}
+	closers.Add("orchestrator", o.Close)
+	admin, err := telemetry.NewAdmin(cfg.AdminAddr, cfg.Telemetry.Pprof, providers, lifecycle.Readiness(o.Components()...))
+	if err != nil {
+		return fmt.Errorf("admin server: %w", err)
+	}
+	closers.Add("admin", admin.Close)
+	log.InfoContext(ctx, "listening", "grpc", o.Addr().String(), "admin", admin.Addr())
+	return lifecycle.Run(ctx, log, cfg.ShutdownGrace, append([]lifecycle.Component{admin}, o.Components()...)...)
+}

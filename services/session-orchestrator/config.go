@@ -1,0 +1,119 @@
+package orchestrator
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/config"
+	"github.com/axpchat/connector/services/internal/kit/grpcx"
+	"github.com/axpchat/connector/services/internal/kit/keyring"
+	"github.com/axpchat/connector/services/internal/kit/logx"
+	"github.com/axpchat/connector/services/internal/kit/telemetry"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/outbox"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/provisioning"
+)
+
+// Config is the configuration of the session-orchestrator.
+type Config struct {
+	GRPCAddr      string        `env:"ORCHESTRATOR_GRPC_ADDR" default:":8083" doc:"Address of the orchestrator's gRPC service, for the gateway."`
+	AdminAddr     string        `env:"ADMIN_ADDR" default:":9083" doc:"Address of health, metrics and version."`
+	ShutdownGrace time.Duration `env:"SHUTDOWN_GRACE" default:"25s" doc:"How long draining may take; less than the time that the platform gives before it kills."`
+
+	BaseURL           string        `env:"AXP_BASE_URL" doc:"Origin of AXP's API: scheme, host, port. Also for accounts of the list that name none." example:"https://eu.api.avayacloud.com"`
+	AccountID         string        `env:"AXP_ACCOUNT_ID" doc:"AXP account (tenant) id, six letters; for several accounts use the list." example:"ABCDEF"`
+	ClientID          string        `env:"AXP_CLIENT_ID" doc:"OAuth client id of the connector in AXP."`
+	ClientSecret      config.Secret `env:"AXP_CLIENT_SECRET" doc:"OAuth client secret of the connector in AXP."`
+	AppKey            config.Secret `env:"AXP_APP_KEY" doc:"AXP application key, sent with every call."`
+	ChannelProviderID string        `env:"AXP_CHANNEL_PROVIDER_ID" doc:"Id of the Chat connector element in AXP's element inventory."`
+	ChannelID         string        `env:"AXP_CHANNEL_ID" default:"Chat" doc:"Channel of new engagements."`
+	MediaHosts        []string      `env:"AXP_MEDIA_HOSTS" doc:"Hosts, beside that of AXP_BASE_URL, that signed media addresses may point to; a leading dot means any subdomain."`
+	Accounts          []axp.Account `yaml:"accounts" doc:"One entry for each AXP account; instead of, or beside, the account of the AXP_ variables."`
+
+	WebhookPublicURL string `env:"WEBHOOK_PUBLIC_URL" required:"true" doc:"Where AXP reaches webhook-ingest; the callback URL is built on it." example:"https://chat.example.com"`
+
+	AXP       axp.Config
+	Keyring   keyring.Config
+	Webhook   provisioning.Config
+	Outbox    outbox.Config
+	Bus       bus.Config
+	GRPC      grpcx.ServerConfig
+	Log       logx.Config
+	Telemetry telemetry.Config
+}
+
+// AccountList is every account to serve: the one of the variables, if there is
+// one, and those of the list, with what they leave open filled in.
+func (c *Config) AccountList() []axp.Account {
+	var out []axp.Account
+	if c.AccountID != "" {
+		out = append(out, axp.Account{
+			AccountID: c.AccountID, ClientID: c.ClientID, ClientSecret: c.ClientSecret, AppKey: c.AppKey,
+			ChannelProviderID: c.ChannelProviderID, ChannelID: c.ChannelID, BaseURL: c.BaseURL, MediaHosts: c.MediaHosts,
+		})
+	}
+	for _, a := range c.Accounts {
+		if a.BaseURL == "" {
+			a.BaseURL = c.BaseURL
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// Validate reports what concerns more than one field.
+func (c *Config) Validate() []config.Mistake {
+	var ms []config.Mistake
+	add := func(key, problem string) { ms = append(ms, config.Mistake{Key: key, Problem: problem}) }
+	all := c.AccountList()
+	if len(all) == 0 {
+		add("AXP_ACCOUNT_ID", "is required: set it and the other AXP_ variables, or list accounts in the configuration file")
+	}
+	seen := map[string]bool{}
+	for i, a := range all {
+		key := func(field string) string { return "AXP_" + strings.ToUpper(field) }
+		if n := i - (len(all) - len(c.Accounts)); n >= 0 {
+			key = func(field string) string { return fmt.Sprintf("accounts[%d].%s", n, field) }
+		}
+		if seen[a.AccountID] {
+			add(key("account_id"), "is there twice")
+		}
+		seen[a.AccountID] = true
+		for field, problem := range problems(a.Validate()) {
+			add(key(field), problem)
+		}
+	}
+	if c.ShutdownGrace <= 0 {
+		add("SHUTDOWN_GRACE", "must be more than 0")
+	}
+	if c.Outbox.MaxAge >= c.Bus.OutboxMaxAge {
+		// Else NATS would drop the message before anybody tells the customer.
+		add("OUTBOX_MAX_AGE", "must be less than OUTBOX_RETENTION")
+	}
+	if c.WebhookPublicURL != "" {
+		if u, err := url.Parse(c.WebhookPublicURL); err != nil || u.Scheme == "" || u.Host == "" {
+			add("WEBHOOK_PUBLIC_URL", "must be an absolute URL")
+		}
+	}
+	return ms
+}
+
+// problems takes an account's joined error apart, by field.
+func problems(err error) map[string]string {
+	out := map[string]string{}
+	if err == nil {
+		return out
+	}
+	parts := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // errors.Join itself, not something that wraps it
+		parts = joined.Unwrap()
+	}
+	for _, p := range parts {
+		field, text, _ := strings.Cut(p.Error(), ": ")
+		out[field] = text
+	}
+	return out
+}

@@ -1,0 +1,166 @@
+package engagements
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
+	orchestratorv1 "github.com/axpchat/connector/gen/axpchat/orchestrator/v1"
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/convert"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/records"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/state"
+)
+
+// flush is how long the end of a session waits for what was accepted to be
+// sent, before it disconnects all the same.
+const flush = 5 * time.Second
+
+// End asks for the end of an engagement: what was accepted before is sent
+// first. It returns at once; the end itself is told by an event. It is safe to
+// repeat.
+func (s *Service) End(ctx context.Context, caller *orchestratorv1.Caller, req *axpchatv1.EndEngagementRequest) (*axpchatv1.Engagement, error) {
+	session, _, err := s.records.OpenSession(ctx, caller, req.GetSessionId())
+	if err != nil {
+		return nil, err
+	}
+	rec, err := s.records.Engagement(ctx, session, req.GetEngagementId())
+	if err != nil {
+		return nil, err
+	}
+	if !state.Over(rec.GetEngagement().GetStatus()) {
+		rec, err = s.askEnd(ctx, records.RefOf(rec), req.GetSessionId(), convert.OrUserClosed(req.GetReason()))
+		if err != nil {
+			return nil, records.Unavailable(err)
+		}
+	}
+	return rec.GetEngagement(), nil
+}
+
+// askEnd puts the order into the outbox before the record says ENDING: after a
+// crash in between the engagement still ends.
+func (s *Service) askEnd(ctx context.Context, ref records.Ref, asking string, reason axpchatv1.CloseReason) (*busv1.EngagementRecord, error) {
+	_, err := s.bus.PublishOutbox(ctx, &busv1.OutboxEntry{
+		Command: &busv1.OutboxEntry_End{End: &busv1.OutboxEnd{Reason: reason}},
+		Account: ref.Account, SessionId: ref.Session, EngagementId: ref.Engagement,
+		AcceptTime: timestamppb.New(s.now()), SenderSessionId: asking,
+	}, "end."+ref.Key())
+	if err != nil {
+		return nil, err
+	}
+	return s.records.Change(ctx, ref, func(rec *busv1.EngagementRecord) error {
+		state.AskEnd(rec, reason)
+		return nil
+	})
+}
+
+// Disconnect ends the dialog in AXP and then the engagement. One that is gone
+// already counts as ended. It is safe to repeat.
+func (s *Service) Disconnect(ctx context.Context, ref records.Ref, reason axpchatv1.CloseReason) error {
+	rec, _, err := s.records.Get(ctx, ref)
+	if errors.Is(err, bus.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return records.Unavailable(err)
+	}
+	if state.Over(rec.GetEngagement().GetStatus()) {
+		return nil
+	}
+	client, err := s.accounts.Client(ref.Account)
+	if err != nil {
+		return err
+	}
+	e := rec.GetEngagement()
+	err = client.DisconnectEngagement(ctx, e.GetAxpEngagementId(), axp.DisconnectEngagement{
+		SessionID: rec.GetAxpSessionId(), DialogID: e.GetAxpDialogId(), Reason: convert.Reason(reason),
+		CorrelationID: e.GetEngagementId(),
+	})
+	if err != nil && (axp.Temporary(err) || axp.IsCredentials(err) || !s.gone(ctx, client, rec)) {
+		return err
+	}
+	_, err = s.records.Change(ctx, ref, func(rec *busv1.EngagementRecord) error {
+		state.Terminate(rec, reason, s.now())
+		return nil
+	})
+	if err != nil && !errors.Is(err, bus.ErrNotFound) {
+		return records.Unavailable(err)
+	}
+	return nil
+}
+
+// gone asks AXP whether a dialog that could not be disconnected has ended: the
+// answer to disconnecting one twice is not documented.
+func (s *Service) gone(ctx context.Context, client *axp.Client, rec *busv1.EngagementRecord) bool {
+	e, err := client.GetEngagement(ctx, rec.GetEngagement().GetAxpEngagementId())
+	if err != nil {
+		return axp.IsNotFound(err)
+	}
+	d, ok := e.DialogByID(rec.GetEngagement().GetAxpDialogId())
+	return !ok || d.DialogStatus == axp.DialogTerminated || d.DialogStatus == axp.DialogTerminating
+}
+
+// EndAll ends every open engagement of a session. What was accepted is sent
+// first where that takes no longer than a moment.
+func (s *Service) EndAll(ctx context.Context, session *busv1.SessionRecord, reason axpchatv1.CloseReason) error {
+	for _, ref := range own(session) {
+		if err := s.endNow(ctx, ref, reason); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) endNow(ctx context.Context, ref records.Ref, reason axpchatv1.CloseReason) error {
+	woken, off := s.watch.On(ref)
+	defer off()
+	rec, _, err := s.records.Get(ctx, ref)
+	if errors.Is(err, bus.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return records.Unavailable(err)
+	}
+	if state.Over(rec.GetEngagement().GetStatus()) {
+		return nil
+	}
+	if _, err := s.askEnd(ctx, ref, ref.Session, reason); err != nil {
+		return records.Unavailable(err)
+	}
+	over, err := patience.Until(ctx, flush, woken, func(ctx context.Context) (bool, error) {
+		rec, _, err := s.records.Get(ctx, ref)
+		if errors.Is(err, bus.ErrNotFound) {
+			return true, nil
+		}
+		return err == nil && state.Over(rec.GetEngagement().GetStatus()), nil //nolint:nilerr // looked at again
+	})
+	if err != nil || over {
+		return err
+	}
+	if rec.GetEngagement().GetAxpDialogId() == "" {
+		return s.Resolve(ctx, ref) // half-made; EndAll is repeated with the command
+	}
+	return s.Disconnect(ctx, ref, reason)
+}
+
+// AllGone notes that AXP knows none of a session's engagements any more.
+func (s *Service) AllGone(ctx context.Context, session *busv1.SessionRecord) error {
+	for _, ref := range own(session) {
+		_, err := s.records.Change(ctx, ref, func(rec *busv1.EngagementRecord) error {
+			if !state.Over(rec.GetEngagement().GetStatus()) {
+				state.Terminate(rec, axpchatv1.CloseReason_CLOSE_REASON_UNKNOWN, s.now())
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, bus.ErrNotFound) {
+			return records.Unavailable(err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,311 @@
+package engagements
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/records"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/state"
+)
+
+// creations is how often Create Engagement is called for one command: again
+// only where the list shows that the first call had no effect.
+const creations = 2
+
+// place is where an engagement lives in AXP.
+type place struct {
+	engagement string
+	dialog     *axp.Dialog
+}
+
+// establish creates the engagement in AXP, or finds it there, and stores what
+// AXP says. Where it comes to nothing for certain, the record is removed; where
+// nobody knows, it stays for the next attempt, which looks first.
+func (s *Service) establish(ctx context.Context, c claimed) (*busv1.EngagementRecord, error) {
+	client, err := s.accounts.Client(c.rec.GetAccount())
+	if err != nil {
+		s.discard(ctx, records.RefOf(c.rec))
+		return nil, err
+	}
+	s.index(ctx, bus.IndexCorrelation(c.rec.GetAccount(), c.rec.GetEngagement().GetEngagementId()), c.rec)
+	tried := c.tried
+	for range creations {
+		if tried {
+			switch found, err := s.find(ctx, client, c.rec); {
+			case err != nil:
+				s.release(ctx, c.rec)
+				return nil, err
+			case len(found) > 0:
+				return s.adopt(ctx, client, c.rec, found)
+			}
+		}
+		var made *axp.Engagement
+		made, err = client.CreateEngagement(ctx, axp.CreateEngagement{
+			SessionID:            c.rec.GetAxpSessionId(),
+			Conversation:         c.rec.GetEngagement().GetConversation(),
+			ProviderDialogID:     c.rec.GetProviderDialogId(),
+			EngagementParameters: c.rec.GetEngagement().GetEngagementParameters(),
+			CorrelationID:        c.rec.GetEngagement().GetEngagementId(),
+		})
+		if err == nil {
+			return s.made(ctx, client, c.rec, made, tried)
+		}
+		if axp.OutcomeOf(err) == axp.NotApplied {
+			if tried {
+				s.release(ctx, c.rec) // the earlier call may still take effect
+			} else {
+				s.discard(ctx, records.RefOf(c.rec))
+			}
+			return nil, err
+		}
+		tried = true
+	}
+	found, lookErr := s.find(ctx, client, c.rec)
+	if lookErr == nil && len(found) > 0 {
+		return s.adopt(ctx, client, c.rec, found)
+	}
+	s.release(ctx, c.rec)
+	return nil, err
+}
+
+// made takes over the answer to Create Engagement. Where an earlier call may
+// have had an effect after all, the list is asked for a dialog too many.
+func (s *Service) made(ctx context.Context, client *axp.Client, rec *busv1.EngagementRecord, e *axp.Engagement, tried bool) (*busv1.EngagementRecord, error) {
+	var found []place
+	d, ok := e.DialogByProviderID(rec.GetProviderDialogId())
+	if !ok && len(e.Dialogs) == 1 {
+		d, ok = &e.Dialogs[0], true // providerDialogId is optional in answers
+	}
+	if ok {
+		found = append(found, place{e.EngagementID, d})
+	}
+	if tried || !ok {
+		listed, err := s.find(ctx, client, rec)
+		if err != nil && !ok {
+			s.release(ctx, rec)
+			return nil, err
+		}
+		for _, p := range listed {
+			if !ok || p.dialog.DialogID != d.DialogID {
+				found = append(found, p)
+			}
+		}
+	}
+	if len(found) == 0 {
+		s.release(ctx, rec)
+		return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_AXP_UNAVAILABLE, "AXP does not show the new dialog yet")
+	}
+	return s.adopt(ctx, client, rec, found)
+}
+
+// find looks in AXP for the dialogs that carry our providerDialogId.
+func (s *Service) find(ctx context.Context, client *axp.Client, rec *busv1.EngagementRecord) ([]place, error) {
+	all, err := client.ListEngagements(ctx, rec.GetAxpSessionId())
+	if err != nil {
+		return nil, err
+	}
+	var found []place
+	for i := range all {
+		for j := range all[i].Dialogs {
+			if d := &all[i].Dialogs[j]; d.ProviderDialogID == rec.GetProviderDialogId() {
+				found = append(found, place{all[i].EngagementID, d})
+			}
+		}
+	}
+	return found, nil
+}
+
+// adopt binds the record to the first dialog found, unless a callback has
+// bound it already, and disconnects the others.
+func (s *Service) adopt(ctx context.Context, client *axp.Client, rec *busv1.EngagementRecord, found []place) (*busv1.EngagementRecord, error) {
+	for _, p := range found {
+		s.index(ctx, bus.IndexDialog(rec.GetAccount(), p.dialog.DialogID), rec)
+		s.index(ctx, bus.IndexEngagement(rec.GetAccount(), p.engagement), rec)
+	}
+	next, err := s.records.Change(ctx, records.RefOf(rec), func(r *busv1.EngagementRecord) error {
+		bound := found[0]
+		if i := slices.IndexFunc(found, func(p place) bool { return p.dialog.DialogID == r.GetEngagement().GetAxpDialogId() }); i >= 0 {
+			bound = found[i]
+		}
+		if !state.Adopt(r, bound.engagement, bound.dialog.DialogID) {
+			return nil // bound to a dialog that is not among those found: ours are surplus
+		}
+		s.observe(r, bound.dialog)
+		r.AttemptTime = nil
+		return nil
+	})
+	if err != nil {
+		return nil, records.Unavailable(err)
+	}
+	for _, p := range found {
+		if p.dialog.DialogID != next.GetEngagement().GetAxpDialogId() {
+			s.drop(ctx, client, next.GetAxpSessionId(), p.engagement, p.dialog.DialogID)
+		}
+	}
+	return next, nil
+}
+
+// observe takes over what a dialog says of itself.
+func (s *Service) observe(rec *busv1.EngagementRecord, d *axp.Dialog) {
+	if rec.Engagement.ChannelId == "" {
+		rec.Engagement.ChannelId = d.ChannelID
+	}
+	if c := ourConnection(rec, d); c != nil && rec.CustomerConnectionId == "" {
+		rec.CustomerConnectionId = c.ConnectionID
+	}
+	switch d.DialogStatus {
+	case axp.DialogActive:
+		state.Activate(rec, s.now())
+	case axp.DialogTerminated:
+		state.Terminate(rec, axpchatv1.CloseReason_CLOSE_REASON_UNKNOWN, s.now())
+	}
+}
+
+// ourConnection is the place of the session that started the engagement.
+func ourConnection(rec *busv1.EngagementRecord, d *axp.Dialog) *axp.Connection {
+	var customers []*axp.Connection
+	for i := range d.Connections {
+		c := &d.Connections[i]
+		if c.ParticipantType != axp.ParticipantCustomer {
+			continue
+		}
+		if slices.Contains(c.SessionIDs, rec.GetAxpSessionId()) {
+			return c
+		}
+		customers = append(customers, c)
+	}
+	if len(customers) == 1 && len(customers[0].SessionIDs) == 0 {
+		return customers[0]
+	}
+	return nil
+}
+
+// drop disconnects a dialog too many. Failing is logged and counted by nobody
+// else: AXP shows such a dialog to an agent as a customer who says nothing.
+func (s *Service) drop(ctx context.Context, client *axp.Client, axpSession, axpEngagement, axpDialog string) {
+	s.surplus.Add(ctx, 1)
+	err := client.DisconnectEngagement(ctx, axpEngagement, axp.DisconnectEngagement{
+		SessionID: axpSession, DialogID: axpDialog, Reason: axp.ReasonSystemClosed,
+	})
+	if err != nil {
+		s.log.WarnContext(ctx, "a surplus dialog stays in AXP", "error", err)
+	}
+}
+
+// release lets the next attempt begin at once.
+func (s *Service) release(ctx context.Context, rec *busv1.EngagementRecord) {
+	_, err := s.records.Change(context.WithoutCancel(ctx), records.RefOf(rec), func(r *busv1.EngagementRecord) error {
+		if r.Engagement.Status == axpchatv1.EngagementStatus_ENGAGEMENT_STATUS_CREATING {
+			r.AttemptTime = timestamppb.New(r.Engagement.CreateTime.AsTime().AddDate(-1, 0, 0))
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, bus.ErrNotFound) {
+		s.log.DebugContext(ctx, "an unfinished engagement waits for its age", "error", err)
+	}
+}
+
+// Resolve settles an attempt that a crash has left over: the dialog is adopted
+// where AXP has it, else the engagement is removed. It does nothing while the
+// attempt may still be at work, and returns an error where AXP can't say.
+func (s *Service) Resolve(ctx context.Context, ref records.Ref) error {
+	rec, rev, err := s.records.Get(ctx, ref)
+	if errors.Is(err, bus.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return records.Unavailable(err)
+	}
+	if rec.GetEngagement().GetStatus() != axpchatv1.EngagementStatus_ENGAGEMENT_STATUS_CREATING {
+		return nil
+	}
+	mine, err := s.takeOver(ctx, rec, rev)
+	if err != nil || !mine {
+		return err
+	}
+	client, err := s.accounts.Client(ref.Account)
+	if err != nil {
+		return err
+	}
+	found, err := s.find(ctx, client, rec)
+	switch {
+	case err != nil && !axp.IsNotFound(err):
+		s.release(ctx, rec)
+		return err
+	case len(found) == 0:
+		s.discard(ctx, ref)
+		return nil
+	}
+	_, err = s.adopt(ctx, client, rec, found)
+	return err
+}
+
+// Refresh asks AXP how an engagement stands, for the case that a callback got
+// lost. It is for the moments when somebody waits in vain, not for polling.
+func (s *Service) Refresh(ctx context.Context, ref records.Ref) error {
+	rec, _, err := s.records.Get(ctx, ref)
+	if err != nil || rec.GetEngagement().GetAxpEngagementId() == "" || state.Over(rec.GetEngagement().GetStatus()) {
+		return err
+	}
+	client, err := s.accounts.Client(ref.Account)
+	if err != nil {
+		return err
+	}
+	e, err := client.GetEngagement(ctx, rec.GetEngagement().GetAxpEngagementId())
+	if err != nil && !axp.IsNotFound(err) {
+		return err
+	}
+	_, changeErr := s.records.Change(ctx, ref, func(r *busv1.EngagementRecord) error {
+		if err != nil {
+			state.Terminate(r, axpchatv1.CloseReason_CLOSE_REASON_UNKNOWN, s.now())
+			return nil
+		}
+		if d, ok := e.DialogByID(r.GetEngagement().GetAxpDialogId()); ok {
+			s.observe(r, d)
+		}
+		return nil
+	})
+	return changeErr
+}
+
+// Surplus deals with a dialog that a callback shows to be created for an
+// engagement which is bound to another dialog or was given up: it is
+// disconnected, or an agent would be offered a customer who is not there.
+func (s *Service) Surplus(ctx context.Context, account string, e *axpchatv1.EngagementCreated) error {
+	client, err := s.accounts.Client(account)
+	if err != nil || e.GetAxpSessionId() == "" || e.GetAxpDialogId() == "" {
+		return err
+	}
+	s.drop(ctx, client, e.GetAxpSessionId(), e.GetAxpEngagementId(), e.GetAxpDialogId())
+	return nil
+}
+
+// index lets callbacks find the engagement by something of AXP's, should they
+// lack our own key. The newest engagement wins: AXP adds dialogs to an
+// engagement that is there.
+func (s *Service) index(ctx context.Context, key string, rec *busv1.EngagementRecord) {
+	entry := &busv1.IndexRecord{
+		Account: rec.GetAccount(), SessionId: rec.GetEngagement().GetSessionId(), EngagementId: rec.GetEngagement().GetEngagementId(),
+	}
+	_, err := s.bus.Index.Create(ctx, key, entry)
+	if errors.Is(err, bus.ErrExists) {
+		_, err = s.bus.Index.Modify(ctx, key, func(r *busv1.IndexRecord) error {
+			if r.SessionId == entry.SessionId && r.EngagementId == entry.EngagementId {
+				return bus.ErrNoChange
+			}
+			r.SessionId, r.EngagementId = entry.SessionId, entry.EngagementId
+			return nil
+		})
+	}
+	if err != nil {
+		s.log.WarnContext(ctx, "an engagement could not be indexed", "error", err)
+	}
+}

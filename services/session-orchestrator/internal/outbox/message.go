@@ -1,0 +1,197 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+
+	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/convert"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
+)
+
+// message sends one message: nil when it is SENT or FAILED and the journal
+// says so.
+func (s *Sender) message(ctx context.Context, it *Item) error {
+	done, err := s.begin(ctx, it)
+	if err != nil || done {
+		return err
+	}
+	// An earlier try, of this process or of another, may have reached AXP.
+	uncertain := it.tenure.Suspect(it.delivery)
+	held := false
+	for n := 1; ; n++ {
+		rec, fail, err := s.await(ctx, it)
+		if err != nil {
+			return err
+		}
+		if fail != nil {
+			if uncertain && rec != nil { // it may have got through before the end
+				if found, err := s.reconcile(it, rec); err == nil && found {
+					return s.sent(ctx, it)
+				}
+			}
+			return s.fail(ctx, it, fail)
+		}
+		if s.expired(it) {
+			return s.fail(ctx, it, failure(axpchatv1.ErrorReason_ERROR_REASON_MESSAGE_EXPIRED, "The message could not be sent in time."))
+		}
+		if it.tenure.Over() {
+			return errStopping
+		}
+		var callErr error
+		if uncertain {
+			var found bool
+			if found, callErr = s.reconcile(it, rec); found {
+				return s.sent(ctx, it)
+			}
+			uncertain = callErr != nil
+		}
+		if callErr == nil {
+			if it.tenure.Over() { // the list may have taken its time
+				return errStopping
+			}
+			callErr = s.send(it, rec)
+			if callErr == nil {
+				return s.sent(ctx, it)
+			}
+			uncertain = axp.OutcomeOf(callErr) == axp.Unknown
+		}
+		if !again(callErr) {
+			return s.refused(ctx, it, callErr)
+		}
+		if !held {
+			held = true
+			s.hold(ctx, it, callErr)
+		}
+		d := patience.Backoff(n, s.p.Config.RetryMin, s.p.Config.RetryMax, retryAfter(callErr))
+		if uncertain {
+			d = max(d, s.p.Config.UncertainWait)
+		}
+		if err := it.pause(ctx, d, nil); err != nil {
+			return err
+		}
+	}
+}
+
+// begin makes sure that the journal tells of the message before it tells what
+// became of it. Where somebody may have worked on it before, the journal is
+// asked whether anything is left to do.
+func (s *Sender) begin(ctx context.Context, it *Item) (done bool, err error) {
+	e := it.Entry
+	var accepted bool
+	// Past half of the bus's memory for copies the event would come out twice.
+	forgotten := s.p.Now().Sub(e.GetAcceptTime().AsTime()) > s.p.Bus.Config().DuplicateWindow/2
+	if it.tenure.Suspect(it.delivery) || forgotten {
+		err := s.insist(ctx, it, func(ctx context.Context) error {
+			known, err := s.p.Journal.Find(ctx, e.GetAccount(), e.GetSessionId(), e.GetMessage().GetMessageId())
+			done, accepted = known.Settled, known.Accepted
+			return err
+		})
+		if err != nil || done {
+			return done, err
+		}
+	}
+	if accepted {
+		return false, nil
+	}
+	return false, s.insist(ctx, it, func(ctx context.Context) error { return s.p.Journal.Accepted(ctx, e) })
+}
+
+// reconcile looks for a message whose earlier try had no clear outcome: first
+// in the journal, where AXP's echo may have come in, then once in AXP.
+func (s *Sender) reconcile(it *Item, rec *busv1.EngagementRecord) (found bool, err error) {
+	client, err := s.p.Accounts.Client(it.Entry.GetAccount())
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := it.call()
+	defer cancel()
+	id := it.Entry.GetMessage().GetMessageId()
+	known, err := s.p.Journal.Find(ctx, it.Entry.GetAccount(), it.Entry.GetSessionId(), id)
+	if err != nil || known.Settled {
+		if known.Settled {
+			s.meters.resolved(ctx, true)
+		}
+		return known.Settled, err
+	}
+	e := rec.GetEngagement()
+	list, complete, err := client.ListAllMessages(ctx, e.GetAxpEngagementId(), e.GetAxpDialogId(), rec.GetAxpSessionId())
+	for i := range list {
+		if list[i].ProviderMessageID == id {
+			s.meters.resolved(ctx, true)
+			return true, nil
+		}
+	}
+	if err != nil {
+		return false, err
+	}
+	if !complete {
+		s.p.Log.WarnContext(ctx, "a dialog has more messages than can be listed; one is sent although it may be in it")
+	}
+	s.meters.resolved(ctx, false)
+	it.tenure.Clear(it.delivery)
+	return false, nil
+}
+
+// send makes the call.
+func (s *Sender) send(it *Item, rec *busv1.EngagementRecord) error {
+	client, err := s.p.Accounts.Client(it.Entry.GetAccount())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := it.call()
+	defer cancel()
+	_, err = client.SendMessage(ctx, rec.GetEngagement().GetAxpEngagementId(), convert.Message(it.Entry, rec))
+	return err
+}
+
+// sent tells that AXP took the message. The tenure may have ended during the
+// call: that does not make the news less true, so the life of the worker
+// bounds the telling, not that of the tenure.
+func (s *Sender) sent(ctx context.Context, it *Item) error {
+	if err := s.p.Journal.Sent(context.WithoutCancel(ctx), it.Entry); err == nil {
+		s.meters.sent(ctx)
+		return nil
+	}
+	err := s.insist(ctx, it, func(ctx context.Context) error { return s.p.Journal.Sent(ctx, it.Entry) })
+	if err == nil {
+		s.meters.sent(ctx)
+	}
+	return err
+}
+
+func (s *Sender) fail(ctx context.Context, it *Item, f *axpchatv1.MessageFailure) error {
+	err := s.insist(ctx, it, func(ctx context.Context) error { return s.p.Journal.Failed(ctx, it.Entry, f) })
+	if err == nil {
+		s.meters.failed(ctx, f.GetReason())
+		s.p.Log.WarnContext(ctx, "a message failed", "reason", f.GetReason(), "message", it.Entry.GetMessage().GetMessageId())
+	}
+	return err
+}
+
+// refused fails a message that AXP will never take. Where AXP says that it
+// does not know the dialog, it is asked whether the chat is over.
+func (s *Sender) refused(ctx context.Context, it *Item, err error) error {
+	if axp.IsNotFound(err) {
+		lookErr := s.p.Engagements.Refresh(ctx, it.ref())
+		if lookErr != nil {
+			s.p.Log.DebugContext(ctx, "an engagement could not be looked up", "error", lookErr)
+		}
+	}
+	s.p.Log.WarnContext(ctx, "AXP refuses a message", "error", err)
+	known := errs.From(err)
+	return s.fail(ctx, it, failure(known.Reason, known.Detail))
+}
+
+// hold tells the customer that the message is kept while AXP can't take it.
+// Not being able to tell is no reason to stop trying to send.
+func (s *Sender) hold(ctx context.Context, it *Item, cause error) {
+	s.meters.held(ctx)
+	s.p.Log.WarnContext(ctx, "AXP can't take a message now; it is kept", "error", cause)
+	if err := s.p.Journal.Held(ctx, it.Entry); err != nil && !errors.Is(err, context.Canceled) {
+		s.p.Log.DebugContext(ctx, "that a message is kept could not be told", "error", err)
+	}
+}

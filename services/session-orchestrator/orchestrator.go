@@ -1,0 +1,189 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+
+	orchestratorv1 "github.com/axpchat/connector/gen/axpchat/orchestrator/v1"
+	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/grpcx"
+	"github.com/axpchat/connector/services/internal/kit/keyring"
+	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+	"github.com/axpchat/connector/services/internal/kit/telemetry"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/accounts"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/api"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/attachments"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/engagements"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/journal"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/messages"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/outbox"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/projector"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/records"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/sessions"
+)
+
+// instrumentation names the meter of the orchestrator's own metrics.
+const instrumentation = "github.com/axpchat/connector/services/session-orchestrator"
+
+// Params is what New needs.
+type Params struct {
+	Config Config
+	Log    *slog.Logger
+	// Providers may be nil: no traces and metrics then.
+	Providers *telemetry.Providers
+	// Bus is connected; New provisions it and leaves closing it to the caller.
+	Bus *bus.Bus
+	// Listener is where the gRPC service is served; nil: Config.GRPCAddr.
+	Listener net.Listener
+}
+
+// Orchestrator is the session-orchestrator, built and bound.
+type Orchestrator struct {
+	components []lifecycle.Component
+	listener   net.Listener
+	closers    lifecycle.Closers
+}
+
+// parts are what the orchestrator is made of, in the order of dependence.
+type parts struct {
+	accounts    *accounts.Registry
+	journal     *journal.Journal
+	records     *records.Records
+	watch       *records.Watch
+	engagements *engagements.Service
+	sessions    *sessions.Service
+	messages    *messages.Service
+	attachments *attachments.Service
+	projector   *projector.Projector
+	outbox      *outbox.Worker
+}
+
+// New builds the orchestrator: it brings streams and buckets up to date and
+// binds the listener, and calls nobody else. Close undoes it; on an error it is
+// undone already.
+func New(ctx context.Context, p Params) (o *Orchestrator, err error) {
+	o = &Orchestrator{}
+	defer o.closers.CloseOnError(&err)
+	if p.Providers == nil {
+		p.Providers = telemetry.Nop()
+	}
+	ring, err := keyring.New(p.Config.Keyring)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Bus.Provision(ctx); err != nil {
+		return nil, err
+	}
+	built, err := o.build(p, ring)
+	if err != nil {
+		return nil, err
+	}
+	webhooks, err := newWebhooks(p, ring, built.accounts)
+	if err != nil {
+		return nil, err
+	}
+	serving, err := o.serve(ctx, p, built)
+	if err != nil {
+		return nil, err
+	}
+	o.components = []lifecycle.Component{built.projector, built.outbox, webhooks, serving}
+	return o, nil
+}
+
+// build makes the parts. What must be closed is noted as it is made.
+func (o *Orchestrator) build(p Params, ring *keyring.Keyring) (*parts, error) {
+	var (
+		b     = &parts{journal: journal.New(p.Bus, time.Now)}
+		meter = p.Providers.Meter.Meter(instrumentation)
+		err   error
+	)
+	b.records = records.New(p.Bus, b.journal)
+	b.accounts, err = accounts.New(accounts.Params{
+		Accounts: p.Config.AccountList(), Config: p.Config.AXP, Log: p.Log, Providers: p.Providers,
+		UserAgent: "axp-chat-connector/" + lifecycle.Version(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	o.closers.Add("AXP clients", b.accounts.Close)
+	b.watch, err = records.NewWatch(p.Bus)
+	if err != nil {
+		return nil, err
+	}
+	o.closers.Add("watch", b.watch.Close)
+	b.engagements, err = engagements.New(engagements.Params{
+		Bus: p.Bus, Records: b.records, Accounts: b.accounts, Keyring: ring, Watch: b.watch, Log: p.Log, Meter: meter, Now: time.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.sessions, err = sessions.New(sessions.Params{
+		Bus: p.Bus, Records: b.records, Journal: b.journal, Accounts: b.accounts, Ender: b.engagements, Log: p.Log, Meter: meter, Now: time.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.messages = messages.New(messages.Params{Bus: p.Bus, Records: b.records, Journal: b.journal, Log: p.Log, Now: time.Now})
+	b.attachments = attachments.New(p.Bus, b.records, b.accounts)
+	return b, b.workers(p, meter)
+}
+
+// workers makes the parts that work on their own.
+func (b *parts) workers(p Params, meter metric.Meter) (err error) {
+	b.projector, err = projector.New(projector.Params{Bus: p.Bus, Records: b.records, Surplus: b.engagements, Log: p.Log, Meter: meter})
+	if err != nil {
+		return err
+	}
+	sender, err := outbox.NewSender(outbox.SenderParams{
+		Config: p.Config.Outbox, Bus: p.Bus, Records: b.records, Journal: b.journal, Watch: b.watch, Accounts: b.accounts,
+		Engagements: b.engagements, Log: p.Log, Meter: meter, Now: time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	b.outbox, err = outbox.NewWorker(outbox.WorkerParams{Bus: p.Bus, Sender: sender, Log: p.Log, Meter: meter})
+	return err
+}
+
+// serve binds the listener and puts the gRPC service on it.
+func (o *Orchestrator) serve(ctx context.Context, p Params, b *parts) (lifecycle.Component, error) {
+	server, err := grpcx.NewServer(grpcx.ServerParams{
+		Log: p.Log, Providers: p.Providers, Config: p.Config.GRPC, Health: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	orchestratorv1.RegisterOrchestratorServiceServer(server, api.New(api.Params{
+		Sessions: b.sessions, Engagements: b.engagements, Messages: b.messages, Attachments: b.attachments,
+	}))
+	o.listener = p.Listener
+	if o.listener == nil {
+		o.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", p.Config.GRPCAddr)
+		if err != nil {
+			return nil, fmt.Errorf("listen for gRPC: %w", err)
+		}
+	}
+	o.closers.Add("listener", func() error {
+		if err := o.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return grpcx.NewServerComponent("orchestrator-grpc", o.listener, server), nil
+}
+
+// Components are the parts that run, in the order in which they start and the
+// reverse of which they drain: the gRPC service last and first.
+func (o *Orchestrator) Components() []lifecycle.Component { return o.components }
+
+// Addr is the address that the gRPC service is bound to.
+func (o *Orchestrator) Addr() net.Addr { return o.listener.Addr() }
+
+// Close gives back what New has opened. Call it when the components have ended.
+func (o *Orchestrator) Close() error { return o.closers.Close() }

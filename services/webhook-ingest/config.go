@@ -1,0 +1,81 @@
+package ingest
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/axpchat/connector/services/internal/kit/config"
+	"github.com/axpchat/connector/services/internal/kit/httpx"
+	"github.com/axpchat/connector/services/internal/kit/keyring"
+)
+
+// Config is what the service itself can be told. A main adds what its process
+// needs: NATS, log, admin address.
+type Config struct {
+	Addr            string        `env:"WEBHOOK_ADDR" default:":8082" doc:"Address for AXP's callbacks: POST /webhooks/axp/{account}/{key}."`
+	Accounts        []string      `env:"WEBHOOK_ACCOUNTS" doc:"AXP accounts whose callbacks are taken; empty: every one whose key is right." example:"ABCDEF"`
+	MaxBody         config.Bytes  `env:"WEBHOOK_MAX_BODY" default:"1MiB" doc:"Largest callback body; NATS must be able to carry it (its max_payload)."`
+	ReadTimeout     time.Duration `env:"WEBHOOK_READ_TIMEOUT" default:"3s" doc:"How long a callback's body may take to arrive."`
+	RouteWait       time.Duration `env:"WEBHOOK_ROUTE_WAIT" default:"1500ms" doc:"How long a callback whose session is not known yet is held."`
+	RouteHolds      int           `env:"WEBHOOK_ROUTE_HOLDS" default:"64" doc:"How many such callbacks are held at a time; more are set aside at once."`
+	StoreTimeout    time.Duration `env:"WEBHOOK_STORE_TIMEOUT" default:"2s" doc:"How long storing is tried before AXP is answered 503; AXP itself gives up after 5s."`
+	MaxConcurrent   int           `env:"WEBHOOK_MAX_CONCURRENT" default:"256" doc:"Callbacks worked at a time; more are answered 503."`
+	SignatureHeader string        `env:"WEBHOOK_SIGNATURE_HEADER" doc:"Header with an HMAC-SHA-256 of the body, in hex or base64; empty: none is asked for."`
+	SignatureSecret config.Secret `env:"WEBHOOK_SIGNATURE_SECRET" doc:"Secret of that signature; at least 16 bytes."`
+
+	Keys keyring.Config
+	HTTP httpx.ServerConfig
+}
+
+// answerLimit is what routing and storing may take together: AXP gives up after
+// five seconds, of which the network needs some.
+const answerLimit = 4 * time.Second
+
+// minSecret is the shortest secret of a signature, in bytes.
+const minSecret = 16
+
+// Validate reports values that can't work.
+func (c *Config) Validate() []config.Mistake {
+	var ms []config.Mistake
+	add := func(key, problem string) { ms = append(ms, config.Mistake{Key: key, Problem: problem}) }
+	for _, account := range c.Accounts {
+		if !isAccount(account) {
+			add("WEBHOOK_ACCOUNTS", "must be account ids of six letters each")
+			break
+		}
+	}
+	if c.MaxBody < 1024 {
+		add("WEBHOOK_MAX_BODY", "must be at least 1KiB")
+	}
+	if c.ReadTimeout <= 0 {
+		add("WEBHOOK_READ_TIMEOUT", "must be above 0")
+	}
+	if c.RouteWait < 0 {
+		add("WEBHOOK_ROUTE_WAIT", "must not be negative")
+	}
+	if c.RouteHolds < 1 {
+		add("WEBHOOK_ROUTE_HOLDS", "must be at least 1")
+	}
+	if c.StoreTimeout < 100*time.Millisecond {
+		add("WEBHOOK_STORE_TIMEOUT", "must be at least 100ms")
+	} else if c.StoreTimeout+c.RouteWait > answerLimit {
+		add("WEBHOOK_STORE_TIMEOUT", "must be at most "+answerLimit.String()+" together with WEBHOOK_ROUTE_WAIT: AXP gives up after 5s")
+	}
+	if c.MaxConcurrent < 1 {
+		add("WEBHOOK_MAX_CONCURRENT", "must be at least 1")
+	}
+	switch secret := c.SignatureSecret.Reveal(); {
+	case c.SignatureHeader == "" && secret != "":
+		add("WEBHOOK_SIGNATURE_HEADER", "is missing: WEBHOOK_SIGNATURE_SECRET is set")
+	case c.SignatureHeader != "" && len(secret) < minSecret:
+		add("WEBHOOK_SIGNATURE_SECRET", "must have at least 16 bytes where WEBHOOK_SIGNATURE_HEADER is set")
+	case c.SignatureHeader != "" && (strings.ContainsAny(c.SignatureHeader, " :\t") || http.CanonicalHeaderKey(c.SignatureHeader) == "Authorization"):
+		add("WEBHOOK_SIGNATURE_HEADER", "must be the name of a header of its own")
+	}
+	return ms
+}
+
+func isAccount(s string) bool {
+	return len(s) == 6 && strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz") == ""
+}

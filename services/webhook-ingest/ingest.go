@@ -1,0 +1,106 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/internal/kit/httpx"
+	"github.com/axpchat/connector/services/internal/kit/keyring"
+	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+	"github.com/axpchat/connector/services/internal/kit/telemetry"
+	"github.com/axpchat/connector/services/webhook-ingest/internal/callback"
+	"github.com/axpchat/connector/services/webhook-ingest/internal/route"
+)
+
+// Params is what New needs. Bus must be provisioned and stays its owner's.
+type Params struct {
+	Config    Config
+	Log       *slog.Logger
+	Providers *telemetry.Providers
+	Bus       *bus.Bus
+	Listener  net.Listener // nil: WEBHOOK_ADDR is bound
+}
+
+var _ lifecycle.Component = (*Ingest)(nil)
+
+// Ingest takes AXP's callbacks. It is safe for concurrent use.
+type Ingest struct {
+	server *httpx.Server
+	bus    *bus.Bus
+}
+
+// New builds the service and binds its address. A listener that was given
+// belongs to the service when New has succeeded.
+func New(ctx context.Context, p Params) (*Ingest, error) {
+	if p.Bus == nil || p.Log == nil || p.Providers == nil {
+		return nil, errors.New("webhook-ingest: bus, log and providers are needed")
+	}
+	keys, err := keyring.New(p.Config.Keys)
+	if err != nil {
+		return nil, fmt.Errorf("webhook-ingest: %w", err)
+	}
+	c := p.Config
+	handler, err := callback.New(callback.Params{
+		Keys:      keys,
+		Router:    route.New(route.Params{Keys: keys, Index: p.Bus.Index, Wait: c.RouteWait, Holds: c.RouteHolds}),
+		Store:     p.Bus,
+		Verifier:  callback.NewVerifier(c.SignatureHeader, c.SignatureSecret),
+		Log:       p.Log,
+		Providers: p.Providers,
+		Limits: callback.Limits{
+			Body: int64(c.MaxBody), ReadTimeout: c.ReadTimeout, StoreTimeout: c.StoreTimeout, Concurrent: c.MaxConcurrent,
+		},
+		Accounts: c.Accounts,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("webhook-ingest: %w", err)
+	}
+	lis := p.Listener
+	if lis == nil {
+		if lis, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr); err != nil {
+			return nil, fmt.Errorf("webhook-ingest: listen on WEBHOOK_ADDR: %w", err)
+		}
+	}
+	return &Ingest{server: httpx.NewServer("webhook-ingest", lis, routes(p, handler), c.HTTP, p.Log), bus: p.Bus}, nil
+}
+
+// routes puts the handler behind the middleware that all services have. Its
+// logs and spans name the pattern of the route: the path holds the key.
+func routes(p Params, handler http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(callback.Pattern, handler)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		httpx.WriteProblem(w, r, errs.New(axpchatv1.ErrorReason_ERROR_REASON_NOT_FOUND, "there is nothing here"))
+	})
+	h := httpx.SecurityHeaders(mux)
+	h = httpx.Recover(p.Log, h)
+	h = httpx.AccessLog(p.Log, h)
+	h = httpx.Instrument(p.Providers, h)
+	return httpx.RequestID(h)
+}
+
+// Addr is the address that is bound.
+func (i *Ingest) Addr() string { return i.server.Addr() }
+
+// Name returns "webhook-ingest".
+func (i *Ingest) Name() string { return i.server.Name() }
+
+// Run serves until ctx is done.
+func (i *Ingest) Run(ctx context.Context) error { return i.server.Run(ctx) }
+
+// Ready fails while events can't be stored because NATS can't be reached.
+func (i *Ingest) Ready(ctx context.Context) error { return i.bus.Ready(ctx) }
+
+// Drain stops accepting calls and lets those that are under way store their
+// events and answer.
+func (i *Ingest) Drain(ctx context.Context) error { return i.server.Drain(ctx) }
+
+// Close gives the address free when the service never ran.
+func (i *Ingest) Close() error { return i.server.Close() }

@@ -1,0 +1,14 @@
+// Package callback owns the HTTP side of AXP's webhooks: it checks that a call
+// comes from AXP, has the event stored, and only then answers 200.
+//
+// Invariants: whatever was answered with 200 is stored, in the session's journal
+// or in the stream of what could not be routed; what was refused with another
+// status is stored nowhere; the answer comes within AXP's five seconds, as long
+// as the settings allow; a copy of an event is stored once.
+//
+// The path holds a key that proves where the call comes from. It is never
+// logged, traced or repeated in an answer, and neither is anything of the body.
+//
+// It never calls AXP, never looks at a client, and never waits for one. It is
+// mounted by the service's root package.
+package callback

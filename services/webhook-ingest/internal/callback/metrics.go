@@ -1,0 +1,74 @@
+package callback
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/axpchat/connector/services/internal/kit/telemetry"
+)
+
+// Results of a call, the metric's label.
+const (
+	resultStored      = "stored"
+	resultDuplicate   = "duplicate"
+	resultUnrouted    = "unrouted"
+	resultStaffOnly   = "staff-only"
+	resultKey         = "wrong-key"
+	resultMethod      = "wrong-method"
+	resultEncoding    = "wrong-encoding"
+	resultSignature   = "wrong-signature"
+	resultForged      = "forged"
+	resultAccount     = "wrong-account"
+	resultMalformed   = "malformed"
+	resultTooLarge    = "too-large"
+	resultSlow        = "slow-body"
+	resultBusy        = "busy"
+	resultUnavailable = "unavailable"
+)
+
+// noType is the label of calls whose body was not read.
+const noType = "NONE"
+
+// metrics holds the instruments. Prometheus shows them as
+// axpchat_webhook_events_total{type,result}, axpchat_webhook_ack_duration_seconds
+// and axpchat_webhook_event_lag_seconds.
+type metrics struct {
+	events metric.Int64Counter
+	ack    metric.Float64Histogram
+	lag    metric.Float64Histogram
+}
+
+func newMetrics(p *telemetry.Providers) (*metrics, error) {
+	meter := p.Meter.Meter("github.com/axpchat/connector/services/webhook-ingest")
+	m := &metrics{}
+	var err error
+	if m.events, err = meter.Int64Counter("axpchat.webhook.events",
+		metric.WithDescription("Calls of AXP's webhook, by the event's type and what became of it.")); err != nil {
+		return nil, fmt.Errorf("metric of webhook events: %w", err)
+	}
+	if m.ack, err = meter.Float64Histogram("axpchat.webhook.ack.duration", metric.WithUnit("s"),
+		metric.WithDescription("Time from the call to its answer; AXP gives up after 5 s."),
+		metric.WithExplicitBucketBoundaries(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 4, 5)); err != nil {
+		return nil, fmt.Errorf("metric of webhook answers: %w", err)
+	}
+	if m.lag, err = meter.Float64Histogram("axpchat.webhook.event.lag", metric.WithUnit("s"),
+		metric.WithDescription("Age of an event, by AXP's eventDate, when it was stored."),
+		metric.WithExplicitBucketBoundaries(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)); err != nil {
+		return nil, fmt.Errorf("metric of event lag: %w", err)
+	}
+	return m, nil
+}
+
+func (m *metrics) answered(ctx context.Context, eventType, result string, took time.Duration) {
+	m.events.Add(ctx, 1, metric.WithAttributes(attribute.String("type", eventType), attribute.String("result", result)))
+	m.ack.Record(ctx, took.Seconds(), metric.WithAttributes(attribute.String("result", result)))
+}
+
+func (m *metrics) aged(ctx context.Context, eventType string, age time.Duration) {
+	// AXP's clock may be ahead of ours.
+	m.lag.Record(ctx, max(age.Seconds(), 0), metric.WithAttributes(attribute.String("type", eventType)))
+}

@@ -1,0 +1,139 @@
+package normalise_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/webhook-ingest/internal/normalise"
+	"github.com/axpchat/connector/services/webhook-ingest/internal/sampletest"
+)
+
+func TestACopySentAgainHasTheSameID(t *testing.T) {
+	seen := map[string]string{}
+	for _, s := range sampletest.Load(t, filepath.Join("..", "..")) {
+		id := read(t, string(s.Body)).Event.GetEventId()
+		if again := read(t, string(reformat(t, s.Body))).Event.GetEventId(); again != id {
+			t.Errorf("%s: %s, formatted otherwise %s", s.Name, id, again)
+		}
+		if !bus.ValidToken(id) {
+			t.Errorf("%s: id %q", s.Name, id)
+		}
+		if other, taken := seen[id]; taken {
+			t.Errorf("%s has the id of %s", s.Name, other)
+		}
+		seen[id] = s.Name
+	}
+}
+
+func TestWhatIdentifiesAnEvent(t *testing.T) {
+	for _, tt := range []struct {
+		name, a, b string
+		same       bool
+	}{
+		{"a message in any order and spacing", `{"eventType":"MESSAGES","messageId":"m","status":"SENT"}`, `{ "status" :"SENT","messageId":"m",  "eventType":"MESSAGES"}`, true},
+		{"a message with another correlation id", `{"eventType":"MESSAGES","messageId":"m","correlationId":"1"}`, `{"eventType":"MESSAGES","messageId":"m","correlationId":"2"}`, true},
+		{"a message with another date of the event", `{"eventType":"MESSAGES","messageId":"m","eventDate":"2026-01-01T00:00:00Z"}`, `{"eventType":"MESSAGES","messageId":"m","eventDate":"2026-01-01T00:00:09Z"}`, true},
+		{"a change written in another zone", `{"eventType":"MESSAGES","messageId":"m","lastUpdatedAt":"2026-01-01T00:00:00Z"}`, `{"eventType":"MESSAGES","messageId":"m","lastUpdatedAt":"2026-01-01T01:00:00.000+0100"}`, true},
+		{"another status", `{"eventType":"MESSAGES","messageId":"m","status":"SENT"}`, `{"eventType":"MESSAGES","messageId":"m","status":"READ"}`, false},
+		{"a later change", `{"eventType":"MESSAGES","messageId":"m","lastUpdatedAt":"2026-01-01T00:00:00Z"}`, `{"eventType":"MESSAGES","messageId":"m","lastUpdatedAt":"2026-01-01T00:00:00.001Z"}`, false},
+		{"another message", `{"eventType":"MESSAGES","messageId":"m"}`, `{"eventType":"MESSAGES","messageId":"n"}`, false},
+		{"two messages of one request", `{"eventType":"MESSAGES","messageId":"m","correlationId":"c"}`, `{"eventType":"MESSAGES","messageId":"n","correlationId":"c"}`, false},
+		{"without id: the place in the dialog", `{"eventType":"MESSAGES","dialogId":"d","messageIndex":3,"correlationId":"1"}`, `{"eventType":"MESSAGES","dialogId":"d","messageIndex":"3","correlationId":"2"}`, true},
+		{"without id: another place", `{"eventType":"MESSAGES","dialogId":"d","messageIndex":3}`, `{"eventType":"MESSAGES","dialogId":"d","messageIndex":4}`, false},
+		{"without id: another dialog", `{"eventType":"MESSAGES","dialogId":"d","messageIndex":3}`, `{"eventType":"MESSAGES","dialogId":"e","messageIndex":3}`, false},
+		{"without id and place: the provider's id", `{"eventType":"MESSAGES","providerMessageId":"p","correlationId":"1"}`, `{"eventType":"MESSAGES","providerMessageId":"p","correlationId":"2"}`, true},
+		{"without any id: the content", `{"eventType":"MESSAGES","fallbackText":"a"}`, `{"eventType":"MESSAGES","fallbackText":"b"}`, false},
+		{"without any id: the same content", `{"eventType":"MESSAGES","fallbackText":"a","dialogId":"d"}`, `{"dialogId":"d", "fallbackText":"a","eventType":"MESSAGES"}`, true},
+
+		{"a participant's state", `{"eventType":"PARTICIPANT_ADDED","dialogId":"d","connectionId":"c","eventDate":"2026-01-01T00:00:00Z","displayName":"A"}`, `{"eventType":"PARTICIPANT_ADDED","dialogId":"d","connectionId":"c","eventDate":"2026-01-01T00:00:00.0Z"}`, true},
+		{"joined and left at once", `{"eventType":"PARTICIPANT_ADDED","dialogId":"d","connectionId":"c","eventDate":"2026-01-01T00:00:00Z"}`, `{"eventType":"PARTICIPANT_DISCONNECTED","dialogId":"d","connectionId":"c","eventDate":"2026-01-01T00:00:00Z"}`, false},
+		{"joined again", `{"eventType":"PARTICIPANT_ADDED","dialogId":"d","connectionId":"c","eventDate":"2026-01-01T00:00:00Z"}`, `{"eventType":"PARTICIPANT_ADDED","dialogId":"d","connectionId":"c","eventDate":"2026-01-01T00:05:00Z"}`, false},
+		{"two participants at once", `{"eventType":"PARTICIPANT_ADDED","dialogId":"d","connectionId":"c","eventDate":"2026-01-01T00:00:00Z"}`, `{"eventType":"PARTICIPANT_ADDED","dialogId":"d","connectionId":"k","eventDate":"2026-01-01T00:00:00Z"}`, false},
+		{"a participant without a connection", `{"eventType":"PARTICIPANT_ADDED","dialogId":"d","participantId":"p"}`, `{"eventType":"PARTICIPANT_ADDED","dialogId":"d","participantId":"q"}`, false},
+
+		{"an engagement is created once", `{"eventType":"ENGAGEMENT_CREATED","dialogId":"d","correlationId":"1"}`, `{"eventType":"ENGAGEMENT_CREATED","dialogId":"d","correlationId":"2"}`, true},
+		{"a second dialog of it", `{"eventType":"ENGAGEMENT_CREATED","engagementId":"e","dialogId":"d"}`, `{"eventType":"ENGAGEMENT_CREATED","engagementId":"e","dialogId":"f"}`, false},
+		{"the same error of one request", `{"eventType":"ENGAGEMENT_ERROR","type":"T","providerDialogId":"p","correlationId":"1","eventDate":"2026-01-01T00:00:00Z"}`, `{"eventType":"ENGAGEMENT_ERROR","type":"T","providerDialogId":"p","correlationId":"1","eventDate":"2026-01-01T00:00:01Z"}`, true},
+		{"the error of another request", `{"eventType":"ENGAGEMENT_ERROR","type":"T","providerDialogId":"p","correlationId":"1"}`, `{"eventType":"ENGAGEMENT_ERROR","type":"T","providerDialogId":"p","correlationId":"2"}`, false},
+		{"another error", `{"eventType":"ENGAGEMENT_ERROR","type":"T","sessionId":"s"}`, `{"eventType":"ENGAGEMENT_ERROR","type":"U","sessionId":"s"}`, false},
+
+		{"typing, the same call", `{"eventType":"TYPING","senderParticipantId":"p","eventDate":"2026-01-01T00:00:00Z"}`, `{"eventDate":"2026-01-01T00:00:00Z","senderParticipantId":"p","eventType":"TYPING"}`, true},
+		{"typing, a moment later", `{"eventType":"TYPING","senderParticipantId":"p","eventDate":"2026-01-01T00:00:00Z"}`, `{"eventType":"TYPING","senderParticipantId":"p","eventDate":"2026-01-01T00:00:05Z"}`, false},
+		{"an unknown event", `{"eventType":"X","a":{"b":1,"c":2}}`, `{"a":{"c":2,"b":1},"eventType":"X"}`, true},
+		{"another unknown event", `{"eventType":"X","a":1}`, `{"eventType":"X","a":2}`, false},
+		{"parts that look alike when joined", `{"eventType":"ENGAGEMENT_ERROR","type":"a","sessionId":"bc"}`, `{"eventType":"ENGAGEMENT_ERROR","type":"ab","sessionId":"c"}`, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a, b := read(t, tt.a).Event.GetEventId(), read(t, tt.b).Event.GetEventId()
+			if (a == b) != tt.same {
+				t.Errorf("%s and %s, want the same: %v", a, b, tt.same)
+			}
+		})
+	}
+}
+
+// FuzzCallback: whatever comes, there is no panic; a JSON object of allowed
+// depth gives an event that can be stored and shown, and whose id does not
+// depend on how the object was formatted.
+func FuzzCallback(f *testing.F) {
+	for _, s := range sampletest.Load(f, filepath.Join("..", "..")) {
+		f.Add(s.Body)
+	}
+	for _, body := range []string{`{}`, `[]`, `null`, "\x00", `{"eventType":"MESSAGES","body":7,"messageId":1e999}`} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r, err := normalise.Callback(body)
+		if err != nil {
+			return
+		}
+		if !bus.ValidToken(r.Event.GetEventId()) {
+			t.Fatalf("event id %q", r.Event.GetEventId())
+		}
+		if _, err := proto.Marshal(r.Event); err != nil {
+			t.Fatalf("can't be stored: %v", err)
+		}
+		if _, err := protojson.Marshal(r.Event); err != nil {
+			t.Fatalf("can't be shown: %v", err)
+		}
+		again, err := normalise.Callback(reformat(t, body))
+		if err != nil {
+			t.Fatalf("the same object, formatted: %v", err)
+		}
+		if again.Event.GetEventId() != r.Event.GetEventId() || again.Type != r.Type {
+			t.Fatalf("id %s of type %s, formatted otherwise %s of type %s",
+				r.Event.GetEventId(), r.Type, again.Event.GetEventId(), again.Type)
+		}
+		if extra := r.Event.GetExtraJson(); extra != "" {
+			if _, err := normalise.Callback([]byte(extra)); err != nil {
+				t.Fatalf("extra_json %s: %v", extra, err)
+			}
+		}
+		if raw := r.Event.GetUnknown().GetRawJson(); raw != "" {
+			if _, err := normalise.Callback([]byte(raw)); err != nil {
+				t.Fatalf("raw_json %s: %v", raw, err)
+			}
+		}
+	})
+}
+
+// TestTheKeptCorpusIsThere guards the files that the fuzzer starts from.
+func TestTheKeptCorpusIsThere(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("testdata", "fuzz", "FuzzCallback", "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no corpus: %v", err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file) //nolint:gosec // a path of this package's testdata
+		if err != nil || !bytes.HasPrefix(data, []byte("go test fuzz v1")) || !strings.Contains(string(data), "byte") {
+			t.Errorf("%s is no corpus file: %v", file, err)
+		}
+	}
+}
