@@ -21,6 +21,8 @@ local_base() {
   mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
     sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] *\)\?\([^ ]*\).*/\2/p' | head -n 1 || true)
   debootstrap --variant=minbase --include=ca-certificates bookworm "$root" "$mirror" >/dev/null
+  # The authorities that this machine trusts, so that the build can reach what it reaches.
+  cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
   mkdir -p "$root/usr/local"
   cp -a "$(go env GOROOT)" "$root/usr/local/go"
   local c

@@ -108,7 +108,7 @@ func problems(err error) map[string]string {
 		return out
 	}
 	parts := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // errors.Join itself, not something that wraps it
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		parts = joined.Unwrap()
 	}
 	for _, p := range parts {

@@ -153,7 +153,7 @@ func (b *parts) workers(p Params, meter metric.Meter) (err error) {
 
 // serve binds the listener and puts the gRPC service on it.
 func (o *Orchestrator) serve(ctx context.Context, p Params, b *parts) (lifecycle.Component, error) {
-	server, err := grpcx.NewServer(grpcx.ServerParams{
+	server, err := grpcx.NewServer(grpcx.ServerParams{ //nolint:contextcheck // its interceptors get the context of each call
 		Log: p.Log, Providers: p.Providers, Config: p.Config.GRPC, Health: true,
 	})
 	if err != nil {

@@ -8,9 +8,7 @@ import (
 	"net"
 	"net/http"
 
-	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
-	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/internal/kit/httpx"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
@@ -55,7 +53,7 @@ func New(ctx context.Context, p Params) (*Ingest, error) {
 		Log:       p.Log,
 		Providers: p.Providers,
 		Limits: callback.Limits{
-			Body: int64(c.MaxBody), ReadTimeout: c.ReadTimeout, StoreTimeout: c.StoreTimeout, Concurrent: c.MaxConcurrent,
+			Body: int64(c.MaxBody), StoreTimeout: c.StoreTimeout, Concurrent: c.MaxConcurrent,
 		},
 		Accounts: c.Accounts,
 	})
@@ -76,10 +74,9 @@ func New(ctx context.Context, p Params) (*Ingest, error) {
 func routes(p Params, handler http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(callback.Pattern, handler)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		httpx.WriteProblem(w, r, errs.New(axpchatv1.ErrorReason_ERROR_REASON_NOT_FOUND, "there is nothing here"))
-	})
-	h := httpx.SecurityHeaders(mux)
+	mux.HandleFunc("/", callback.NotFound)
+	h := httpx.ReadTimeout(p.Config.ReadTimeout, mux)
+	h = httpx.SecurityHeaders(h)
 	h = httpx.Recover(p.Log, h)
 	h = httpx.AccessLog(p.Log, h)
 	h = httpx.Instrument(p.Providers, h)

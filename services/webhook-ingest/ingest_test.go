@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -20,7 +21,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"net/http/httptest"
 
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
@@ -38,7 +38,7 @@ func (s *service) ours() string { return s.keys.MintDialogID(account, session, c
 // accountOf finds the sample's own account.
 func accountOf(t testing.TB, body []byte) string {
 	t.Helper()
-	var v struct{ AccountID, DialogID string }
+	var v struct{ AccountID string }
 	if err := json.Unmarshal(body, &v); err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func TestADrainLetsCallsFinish(t *testing.T) {
 	if _, err := io.WriteString(more, text[:10]); err != nil {
 		t.Fatal(err)
 	}
-	s.awaitLine("active") // see metric below
+	s.awaitRequest()
 	drained := make(chan error, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
@@ -333,8 +333,8 @@ func TestADrainLetsCallsFinish(t *testing.T) {
 	}
 }
 
-// awaitLine waits until a request is under way, by the server's own metric.
-func (s *service) awaitLine(string) {
+// awaitRequest waits until a request is under way, by the server's own metric.
+func (s *service) awaitRequest() {
 	s.t.Helper()
 	for s.t.Context().Err() == nil {
 		if strings.Contains(s.metrics(), `http_server_active_requests{http_request_method="POST"`) {

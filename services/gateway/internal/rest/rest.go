@@ -54,7 +54,7 @@ func New(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, erro
 		runtime.WithOutgoingHeaderMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithOutgoingTrailerMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithErrorHandler(writeError),
-		runtime.WithStreamErrorHandler(func(_ context.Context, err error) *status.Status { return errs.Status(err, "") }),
+		runtime.WithStreamErrorHandler(noteStreamError),
 		runtime.WithRoutingErrorHandler(writeRoutingError),
 		// No other ways to say a method than the method.
 		runtime.WithDisablePathLengthFallback(),
@@ -71,7 +71,7 @@ func New(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, erro
 		w.Header().Set("Cache-Control", "no-store")
 		r = r.WithContext(ctx)
 		r.Header.Del("Grpc-Timeout") // the server's own limits hold
-		mux.ServeHTTP(w, r)
+		serveAsProblem(mux, w, r)
 	}), nil
 }
 

@@ -34,8 +34,7 @@ func From(err error) *Error {
 	if e, ok := find(err); ok {
 		return e
 	}
-	var invalid *protovalidate.ValidationError
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*protovalidate.ValidationError](err); ok {
 		return fromValidation(invalid)
 	}
 	var carrier interface{ GRPCStatus() *status.Status }

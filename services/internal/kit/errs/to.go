@@ -93,7 +93,7 @@ func ToProblem(err error, requestID string) *axpchatv1.Problem {
 	s := problemOf(err)
 	p := &axpchatv1.Problem{
 		Reason:       s.Reason,
-		Code:         int32(Code(s.Reason)), //nolint:gosec // codes are at most 16
+		Code:         int32(Code(s.Reason)),
 		Detail:       s.Detail,
 		Retryable:    Retryable(s.Reason),
 		RetryAfterMs: milliseconds(s.RetryAfter),
@@ -145,8 +145,7 @@ func MarshalProblem(err error, requestID, instance string) (httpStatus int, body
 	for _, v := range s.Violations {
 		p.Violations = append(p.Violations, problemViolation(v))
 	}
-	// A struct of texts and numbers always encodes.
-	body, _ = json.Marshal(p)
+	body, _ = json.Marshal(p) //nolint:errchkjson // a struct of texts and numbers always encodes
 	return p.Status, append(body, '\n')
 }
 

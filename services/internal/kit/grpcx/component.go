@@ -30,21 +30,24 @@ func (c *component) Name() string { return c.name }
 
 // Run serves until ctx is done.
 func (c *component) Run(ctx context.Context) error {
-	failed := make(chan error, 1)
-	go func() { failed <- c.server.Serve(c.listener) }()
+	var err error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		err = c.server.Serve(c.listener)
+	}()
 	select {
-	case err := <-failed:
+	case <-ended:
 		if err != nil {
 			return fmt.Errorf("serve gRPC on %s: %w", c.listener.Addr(), err)
 		}
 		// Drained, by this component or by another one of the same server.
 		<-ctx.Done()
-		return nil
 	case <-ctx.Done():
 		c.server.Stop()
-		<-failed
-		return nil
+		<-ended
 	}
+	return nil
 }
 
 // Ready returns nil: the listener is bound, and connections wait in its queue.

@@ -135,7 +135,7 @@ func (c ClientConfig) credentials() (credentials.TransportCredentials, error) {
 }
 
 func pool(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	pem, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("certificate authorities: %w", err)
 	}

@@ -64,7 +64,7 @@ func (l *lengths) planOf(d protoreflect.MessageDescriptor) plan {
 }
 
 func maxLen(rules *validate.FieldRules) int {
-	return int(min(rules.GetString().GetMaxLen(), 1<<31-1)) //nolint:gosec // bounded here
+	return int(min(rules.GetString().GetMaxLen(), 1<<31-1))
 }
 
 // check appends a violation for each text of the message that is too long.

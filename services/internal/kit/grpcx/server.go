@@ -96,7 +96,7 @@ func NewServer(p ServerParams) (*Server, error) {
 			return errs.New(axpchatv1.ErrorReason_ERROR_REASON_NOT_FOUND, "")
 		}),
 		grpc.MaxRecvMsgSize(int(cfg.MaxRecvBytes)),
-		grpc.MaxConcurrentStreams(uint32(cfg.MaxConcurrentStreams)), //nolint:gosec // checked by Validate
+		grpc.MaxConcurrentStreams(uint32(cfg.MaxConcurrentStreams)),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: cfg.KeepaliveTime, Timeout: cfg.KeepaliveTimeout,

@@ -42,8 +42,7 @@ func (v *Validator) Validate(m proto.Message) error {
 	}
 	out := errs.New(axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, "")
 	if err := v.rules.Validate(m); err != nil {
-		var invalid *protovalidate.ValidationError
-		if !errors.As(err, &invalid) {
+		if _, ok := errors.AsType[*protovalidate.ValidationError](err); !ok {
 			return errs.From(fmt.Errorf("rules of %s: %w", m.ProtoReflect().Descriptor().FullName(), err))
 		}
 		out = errs.From(err)

@@ -68,5 +68,5 @@ func (b *timedBody) Read(p []byte) (int, error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = errs.New(axpchatv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED, "the body did not arrive in time").WithCause(err)
 	}
-	return n, err //nolint:wrapcheck // readers of bodies compare with io.EOF
+	return n, err
 }

@@ -18,8 +18,12 @@ const scope = "github.com/axpchat/connector/services/internal/kit/httpx"
 
 // Instrument makes a span and metrics of every request, by the names of
 // OpenTelemetry. Unlike OpenTelemetry's own handler it leaves path, query and
-// addresses out: paths of callbacks hold keys, queries hold tickets.
+// addresses out: paths of callbacks hold keys, queries hold tickets. The
+// providers may be nil.
 func Instrument(p *telemetry.Providers, h http.Handler) http.Handler {
+	if p == nil {
+		p = telemetry.Nop()
+	}
 	tracer := p.Tracer.Tracer(scope)
 	meter := p.Meter.Meter(scope)
 	// The names are constants that the SDK accepts; on an error it gives an

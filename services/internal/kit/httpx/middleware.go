@@ -81,23 +81,26 @@ func method(r *http.Request) string {
 func Recover(log *slog.Logger, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t, w, r := follow(w, r)
-		defer func() {
-			v := recover()
-			if v == nil {
-				return
-			}
-			if v == http.ErrAbortHandler { //nolint:errorlint,err113 // a panic value is not wrapped
-				panic(v)
-			}
-			log.ErrorContext(r.Context(), "panic in a handler", "route", t.routeName(),
-				"request_id", grpcx.RequestID(r.Context()), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-			if t.began() {
-				panic(http.ErrAbortHandler)
-			}
-			WriteProblem(w, r, errs.New(axpchatv1.ErrorReason_ERROR_REASON_INTERNAL, ""))
-		}()
+		defer answerPanic(log, t, w, r)
 		h.ServeHTTP(w, r)
 	})
+}
+
+// answerPanic is deferred; it calls recover itself.
+func answerPanic(log *slog.Logger, t *track, w http.ResponseWriter, r *http.Request) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v == http.ErrAbortHandler { //nolint:errorlint // a panic value is not wrapped
+		panic(v)
+	}
+	log.ErrorContext(r.Context(), "panic in a handler", "route", t.routeName(),
+		"request_id", grpcx.RequestID(r.Context()), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	if t.began() {
+		panic(http.ErrAbortHandler)
+	}
+	WriteProblem(w, r, errs.New(axpchatv1.ErrorReason_ERROR_REASON_INTERNAL, ""))
 }
 
 // SecurityHeaders sets the headers that suit an API: nothing is guessed, framed,

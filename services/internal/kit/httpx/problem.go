@@ -40,7 +40,7 @@ func WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	w.WriteHeader(code)
 	// A client that is gone can't be told so.
-	_, _ = w.Write(body)
+	_, _ = w.Write(body) //nolint:gosec // JSON, declared as such and not to be guessed at
 }
 
 // challenge says whether there was a token at all, as RFC 6750 wants it.
@@ -60,11 +60,12 @@ func NotFound() http.Handler {
 
 // Mux serves the mux, but answers what it has no route for with NOT_FOUND as a
 // problem instead of text. A path that exists for other methods gets their list
-// in the header Allow.
+// in the header Allow. The pattern becomes the name of the route; see [SetRoute].
 func Mux(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h, pattern := mux.Handler(r)
 		if pattern != "" {
+			SetRoute(r.Context(), routeOf(pattern))
 			mux.ServeHTTP(w, r)
 			return
 		}

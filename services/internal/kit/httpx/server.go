@@ -75,7 +75,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	running  int
-	quiet    chan struct{} // closed when draining and nothing runs
+	quiet    chan struct{} // closed while no handler runs
 	draining bool
 	lastHook int
 	hooks    map[int]func()
@@ -86,6 +86,7 @@ type Server struct {
 func NewServer(name string, lis net.Listener, h http.Handler, cfg ServerConfig, log *slog.Logger) *Server {
 	cfg = cfg.WithDefaults()
 	s := &Server{name: name, listener: lis, quiet: make(chan struct{}), hooks: map[int]func(){}}
+	close(s.quiet)
 	s.handlers, s.cancel = context.WithCancel(context.Background())
 	s.server = &http.Server{
 		Handler:           s.count(h),
@@ -132,7 +133,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.beginDrain()
 	s.cutOff()
-	<-s.quiet
+	<-s.isQuiet()
 	return nil
 }
 
@@ -146,7 +147,7 @@ func (s *Server) Drain(ctx context.Context) error {
 		return fmt.Errorf("HTTP requests were cut off: %w", err)
 	}
 	select {
-	case <-s.quiet:
+	case <-s.isQuiet():
 		return nil
 	case <-ctx.Done():
 		s.cutOff()
@@ -185,9 +186,6 @@ func (s *Server) beginDrain() {
 	}
 	hooks := s.hooks
 	s.draining, s.hooks = true, nil
-	if s.running == 0 {
-		close(s.quiet)
-	}
 	s.mu.Unlock()
 	for _, f := range hooks {
 		f()
@@ -201,17 +199,28 @@ func (s *Server) cutOff() {
 	_ = s.server.Close()
 }
 
+// isQuiet returns what is closed once no handler runs. It is asked for when no
+// new ones can start.
+func (s *Server) isQuiet() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.quiet
+}
+
 // count keeps track of the handlers that run.
 func (s *Server) count(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
+		if s.running == 0 {
+			s.quiet = make(chan struct{})
+		}
 		s.running++
 		s.mu.Unlock()
 		defer func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.running--
-			if s.running == 0 && s.draining {
+			if s.running == 0 {
 				close(s.quiet)
 			}
 		}()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 )
 
 // unmatched is the route of a request that no handler took.
@@ -30,9 +31,8 @@ func tracked(ctx context.Context) *track {
 }
 
 // follow returns the track of the request, and the request that has it. Only the
-// outermost middleware makes one. The request is not to be copied further on the
-// way to the mux, which leaves the route in it; whoever does copy it calls
-// [SetRoute].
+// outermost middleware makes one. http.ServeMux leaves the route in the request
+// that it gets; where that is a copy, [Mux] or [SetRoute] tell it.
 func follow(w http.ResponseWriter, r *http.Request) (*track, http.ResponseWriter, *http.Request) {
 	if t := tracked(r.Context()); t != nil {
 		return t, w, r
@@ -42,8 +42,9 @@ func follow(w http.ResponseWriter, r *http.Request) (*track, http.ResponseWriter
 	return t, t, t.request
 }
 
-// SetRoute names the route of a request in logs, traces and metrics. Without it,
-// the pattern of http.ServeMux does. The name must not hold ids.
+// SetRoute names the route of a request in logs, traces and metrics; the last
+// call counts. Without it, the pattern of http.ServeMux does. The name must not
+// hold ids.
 func SetRoute(ctx context.Context, route string) {
 	if t := tracked(ctx); t != nil {
 		t.route = route
@@ -55,10 +56,18 @@ func (t *track) routeName() string {
 	case t.route != "":
 		return t.route
 	case t.request.Pattern != "":
-		return t.request.Pattern
+		return routeOf(t.request.Pattern)
 	default:
 		return unmatched
 	}
+}
+
+// routeOf drops the method of a pattern, which is told apart.
+func routeOf(pattern string) string {
+	if _, route, ok := strings.Cut(pattern, " "); ok {
+		return strings.TrimLeft(route, " \t")
+	}
+	return pattern
 }
 
 // began reports whether the answer is on its way.
@@ -94,7 +103,7 @@ func (t *track) Write(p []byte) (int, error) {
 	}
 	n, err := t.ResponseWriter.Write(p)
 	t.bytes += int64(n)
-	return n, err //nolint:wrapcheck // a writer passes errors on as they are
+	return n, err
 }
 
 // Unwrap lets http.ResponseController find the connection.

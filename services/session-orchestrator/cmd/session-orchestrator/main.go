@@ -42,7 +42,7 @@ func run(ctx context.Context, env lifecycle.Env) (err error) {
 	}
 	closers.Add("telemetry", func() error { return providers.Shutdown(context.WithoutCancel(ctx)) })
 	for _, note := range providers.Notes {
-		log.WarnContext(ctx, note)
+		log.WarnContext(ctx, "telemetry", "note", note)
 	}
 	b, err := bus.Connect(ctx, bus.Params{Config: cfg.Bus, Name: env.Name, Log: log, Propagator: providers.Propagator})
 	if err != nil {
@@ -54,7 +54,7 @@ func run(ctx context.Context, env lifecycle.Env) (err error) {
 		return err
 	}
 	closers.Add("orchestrator", o.Close)
-	admin, err := telemetry.NewAdmin(cfg.AdminAddr, cfg.Telemetry.Pprof, providers, lifecycle.Readiness(o.Components()...))
+	admin, err := telemetry.NewAdmin(cfg.AdminAddr, cfg.Telemetry.Pprof, providers, lifecycle.Readiness(o.Components()...)) //nolint:contextcheck // it binds an address and is done
 	if err != nil {
 		return fmt.Errorf("admin server: %w", err)
 	}

@@ -243,15 +243,22 @@ func (d *Double) serve(w http.ResponseWriter, r *http.Request, operation string,
 	status, body := d.locked(r, f)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	if body != nil {
-		_ = json.NewEncoder(w).Encode(body)
-	}
+	_, _ = w.Write(body) //nolint:gosec // JSON, for tests
 }
 
-func (d *Double) locked(r *http.Request, f func(*http.Request) (int, any)) (int, any) {
+// locked makes a call. What it answers is encoded before anybody changes it.
+func (d *Double) locked(r *http.Request, f func(*http.Request) (int, any)) (int, []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return f(r)
+	status, body := f(r)
+	if body == nil {
+		return status, nil
+	}
+	data, err := json.Marshal(body)
+	if err != nil {
+		return http.StatusInternalServerError, nil
+	}
+	return status, data
 }
 
 func (f *Fault) answer(w http.ResponseWriter) {

@@ -242,11 +242,11 @@ func (s *Service) remove(ctx context.Context, ref records.Ref) error {
 		}
 	}
 	_, _, err = s.records.ChangeSession(ctx, ref.Account, ref.Session, func(rec *busv1.SessionRecord) error {
-		i := slices.Index(rec.EngagementIds, ref.Engagement)
+		i := slices.Index(rec.GetEngagementIds(), ref.Engagement)
 		if i < 0 {
 			return bus.ErrNoChange
 		}
-		rec.EngagementIds = slices.Delete(rec.EngagementIds, i, i+1)
+		rec.EngagementIds = slices.Delete(rec.GetEngagementIds(), i, i+1)
 		return nil
 	})
 	return err

@@ -138,7 +138,7 @@ func (s *Service) endNow(ctx context.Context, ref records.Ref, reason axpchatv1.
 		if errors.Is(err, bus.ErrNotFound) {
 			return true, nil
 		}
-		return err == nil && state.Over(rec.GetEngagement().GetStatus()), nil //nolint:nilerr // looked at again
+		return err == nil && state.Over(rec.GetEngagement().GetStatus()), nil
 	})
 	if err != nil || over {
 		return err

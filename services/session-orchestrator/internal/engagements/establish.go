@@ -81,7 +81,7 @@ func (s *Service) establish(ctx context.Context, c claimed) (*busv1.EngagementRe
 func (s *Service) made(ctx context.Context, client *axp.Client, rec *busv1.EngagementRecord, e *axp.Engagement, tried bool) (*busv1.EngagementRecord, error) {
 	var found []place
 	d, ok := e.DialogByProviderID(rec.GetProviderDialogId())
-	if !ok && len(e.Dialogs) == 1 {
+	if !ok && len(e.Dialogs) == 1 && e.Dialogs[0].ProviderDialogID == "" {
 		d, ok = &e.Dialogs[0], true // providerDialogId is optional in answers
 	}
 	if ok {
@@ -155,10 +155,10 @@ func (s *Service) adopt(ctx context.Context, client *axp.Client, rec *busv1.Enga
 
 // observe takes over what a dialog says of itself.
 func (s *Service) observe(rec *busv1.EngagementRecord, d *axp.Dialog) {
-	if rec.Engagement.ChannelId == "" {
+	if rec.GetEngagement().GetChannelId() == "" {
 		rec.Engagement.ChannelId = d.ChannelID
 	}
-	if c := ourConnection(rec, d); c != nil && rec.CustomerConnectionId == "" {
+	if c := ourConnection(rec, d); c != nil && rec.GetCustomerConnectionId() == "" {
 		rec.CustomerConnectionId = c.ConnectionID
 	}
 	switch d.DialogStatus {
@@ -203,8 +203,8 @@ func (s *Service) drop(ctx context.Context, client *axp.Client, axpSession, axpE
 // release lets the next attempt begin at once.
 func (s *Service) release(ctx context.Context, rec *busv1.EngagementRecord) {
 	_, err := s.records.Change(context.WithoutCancel(ctx), records.RefOf(rec), func(r *busv1.EngagementRecord) error {
-		if r.Engagement.Status == axpchatv1.EngagementStatus_ENGAGEMENT_STATUS_CREATING {
-			r.AttemptTime = timestamppb.New(r.Engagement.CreateTime.AsTime().AddDate(-1, 0, 0))
+		if r.GetEngagement().GetStatus() == axpchatv1.EngagementStatus_ENGAGEMENT_STATUS_CREATING {
+			r.AttemptTime = timestamppb.New(r.GetEngagement().GetCreateTime().AsTime().AddDate(-1, 0, 0))
 		}
 		return nil
 	})
@@ -260,11 +260,12 @@ func (s *Service) Refresh(ctx context.Context, ref records.Ref) error {
 		return err
 	}
 	e, err := client.GetEngagement(ctx, rec.GetEngagement().GetAxpEngagementId())
-	if err != nil && !axp.IsNotFound(err) {
+	forgotten := axp.IsNotFound(err)
+	if err != nil && !forgotten {
 		return err
 	}
-	_, changeErr := s.records.Change(ctx, ref, func(r *busv1.EngagementRecord) error {
-		if err != nil {
+	_, err = s.records.Change(ctx, ref, func(r *busv1.EngagementRecord) error {
+		if forgotten {
 			state.Terminate(r, axpchatv1.CloseReason_CLOSE_REASON_UNKNOWN, s.now())
 			return nil
 		}
@@ -273,7 +274,7 @@ func (s *Service) Refresh(ctx context.Context, ref records.Ref) error {
 		}
 		return nil
 	})
-	return changeErr
+	return err
 }
 
 // Surplus deals with a dialog that a callback shows to be created for an
@@ -298,10 +299,10 @@ func (s *Service) index(ctx context.Context, key string, rec *busv1.EngagementRe
 	_, err := s.bus.Index.Create(ctx, key, entry)
 	if errors.Is(err, bus.ErrExists) {
 		_, err = s.bus.Index.Modify(ctx, key, func(r *busv1.IndexRecord) error {
-			if r.SessionId == entry.SessionId && r.EngagementId == entry.EngagementId {
+			if r.GetSessionId() == entry.GetSessionId() && r.GetEngagementId() == entry.GetEngagementId() {
 				return bus.ErrNoChange
 			}
-			r.SessionId, r.EngagementId = entry.SessionId, entry.EngagementId
+			r.SessionId, r.EngagementId = entry.GetSessionId(), entry.GetEngagementId()
 			return nil
 		})
 	}

@@ -47,7 +47,7 @@ func (s *Service) Join(ctx context.Context, caller *orchestratorv1.Caller, req *
 	}
 	ref := records.RefOf(rec)
 	rec, err = s.records.Change(ctx, ref, func(r *busv1.EngagementRecord) error {
-		if !slices.Contains(r.Engagement.JoinedSessionIds, req.GetSessionId()) {
+		if !slices.Contains(r.GetEngagement().GetJoinedSessionIds(), req.GetSessionId()) {
 			r.Engagement.JoinedSessionIds = append(r.Engagement.JoinedSessionIds, req.GetSessionId())
 		}
 		return nil
@@ -56,7 +56,7 @@ func (s *Service) Join(ctx context.Context, caller *orchestratorv1.Caller, req *
 		return nil, records.Unavailable(err)
 	}
 	_, _, err = s.records.ChangeSession(ctx, caller.GetAccount(), req.GetSessionId(), func(r *busv1.SessionRecord) error {
-		if slices.Contains(r.Joined, ref.Joined()) {
+		if slices.Contains(r.GetJoined(), ref.Joined()) {
 			return bus.ErrNoChange
 		}
 		r.Joined = append(r.Joined, ref.Joined())

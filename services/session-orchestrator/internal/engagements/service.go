@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sort"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 	"github.com/axpchat/connector/services/session-orchestrator/internal/records"
 )
 
-// Params is what New needs; all of it is required but SessionGone.
+// Params is what New needs; all of it is required.
 type Params struct {
 	Bus      *bus.Bus
 	Records  *records.Records
@@ -96,9 +97,9 @@ func (s *Service) List(ctx context.Context, caller *orchestratorv1.Caller, req *
 func own(session *busv1.SessionRecord) []records.Ref {
 	ids := session.GetEngagementIds()
 	out := make([]records.Ref, 0, len(ids))
-	for i := len(ids) - 1; i >= 0; i-- {
+	for _, id := range slices.Backward(ids) {
 		out = append(out, records.Ref{
-			Account: session.GetSession().GetAccount(), Session: session.GetSession().GetSessionId(), Engagement: ids[i],
+			Account: session.GetSession().GetAccount(), Session: session.GetSession().GetSessionId(), Engagement: id,
 		})
 	}
 	return out

@@ -128,7 +128,7 @@ func (j *Journal) ofSession(ctx context.Context, rec *busv1.SessionRecord, id st
 func (j *Journal) publish(ctx context.Context, account string, ev *axpchatv1.Event) error {
 	now := timestamppb.New(j.now())
 	ev.ReceiveTime = now
-	if ev.EventTime == nil {
+	if ev.GetEventTime() == nil {
 		ev.EventTime = now
 	}
 	_, err := j.bus.PublishEvent(ctx, &busv1.EventRecord{Account: account, Event: ev})

@@ -14,7 +14,7 @@ func Message(e *busv1.OutboxEntry) *axpchatv1.Message {
 	m := e.GetMessage()
 	req := m.GetRequest()
 	body := &axpchatv1.MessageBody{ElementType: req.GetElementType(), Payload: req.GetPayload()}
-	if body.ElementType == "" {
+	if body.GetElementType() == "" {
 		body.ElementType = defaultElementType
 	}
 	if req.GetText() != "" {

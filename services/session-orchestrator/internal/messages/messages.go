@@ -137,7 +137,7 @@ func (s *Service) repeat(ctx context.Context, session *busv1.SessionRecord, req 
 // of it always the same.
 func entry(session *busv1.SessionRecord, rec *busv1.EngagementRecord, req *axpchatv1.SendMessageRequest, sent *busv1.SentRecord) *busv1.OutboxEntry {
 	req = proto.CloneOf(req)
-	if req.SenderName == "" {
+	if req.GetSenderName() == "" {
 		req.SenderName = session.GetSession().GetDisplayName()
 	}
 	return &busv1.OutboxEntry{

@@ -29,7 +29,7 @@ func (s *Sender) message(ctx context.Context, it *Item) error {
 		}
 		if fail != nil {
 			if uncertain && rec != nil { // it may have got through before the end
-				if found, err := s.reconcile(it, rec); err == nil && found {
+				if found, err := s.reconcile(ctx, it, rec); err == nil && found {
 					return s.sent(ctx, it)
 				}
 			}
@@ -44,7 +44,7 @@ func (s *Sender) message(ctx context.Context, it *Item) error {
 		var callErr error
 		if uncertain {
 			var found bool
-			if found, callErr = s.reconcile(it, rec); found {
+			if found, callErr = s.reconcile(ctx, it, rec); found {
 				return s.sent(ctx, it)
 			}
 			uncertain = callErr != nil
@@ -53,7 +53,7 @@ func (s *Sender) message(ctx context.Context, it *Item) error {
 			if it.tenure.Over() { // the list may have taken its time
 				return errStopping
 			}
-			callErr = s.send(it, rec)
+			callErr = s.send(ctx, it, rec)
 			if callErr == nil {
 				return s.sent(ctx, it)
 			}
@@ -102,12 +102,12 @@ func (s *Sender) begin(ctx context.Context, it *Item) (done bool, err error) {
 
 // reconcile looks for a message whose earlier try had no clear outcome: first
 // in the journal, where AXP's echo may have come in, then once in AXP.
-func (s *Sender) reconcile(it *Item, rec *busv1.EngagementRecord) (found bool, err error) {
+func (s *Sender) reconcile(ctx context.Context, it *Item, rec *busv1.EngagementRecord) (found bool, err error) {
 	client, err := s.p.Accounts.Client(it.Entry.GetAccount())
 	if err != nil {
 		return false, err
 	}
-	ctx, cancel := it.call()
+	ctx, cancel := it.call(ctx)
 	defer cancel()
 	id := it.Entry.GetMessage().GetMessageId()
 	known, err := s.p.Journal.Find(ctx, it.Entry.GetAccount(), it.Entry.GetSessionId(), id)
@@ -137,12 +137,12 @@ func (s *Sender) reconcile(it *Item, rec *busv1.EngagementRecord) (found bool, e
 }
 
 // send makes the call.
-func (s *Sender) send(it *Item, rec *busv1.EngagementRecord) error {
+func (s *Sender) send(ctx context.Context, it *Item, rec *busv1.EngagementRecord) error {
 	client, err := s.p.Accounts.Client(it.Entry.GetAccount())
 	if err != nil {
 		return err
 	}
-	ctx, cancel := it.call()
+	ctx, cancel := it.call(ctx)
 	defer cancel()
 	_, err = client.SendMessage(ctx, rec.GetEngagement().GetAxpEngagementId(), convert.Message(it.Entry, rec))
 	return err

@@ -234,7 +234,7 @@ func (s *Sender) endEngagement(ctx context.Context, it *Item) error {
 			return errStopping
 		}
 		if err == nil {
-			err = s.disconnect(it, rec)
+			err = s.disconnect(ctx, it, rec)
 		}
 		if err == nil {
 			continue // looked at once more: the record says whether it is over
@@ -255,8 +255,8 @@ func (s *Sender) endEngagement(ctx context.Context, it *Item) error {
 // errHalfMade is why an engagement can't be ended yet.
 var errHalfMade = errors.New("outbox: the engagement is still being created")
 
-func (s *Sender) disconnect(it *Item, rec *busv1.EngagementRecord) error {
-	ctx, cancel := it.call()
+func (s *Sender) disconnect(ctx context.Context, it *Item, rec *busv1.EngagementRecord) error {
+	ctx, cancel := it.call(ctx)
 	defer cancel()
 	if rec.GetEngagement().GetAxpDialogId() == "" {
 		if err := s.p.Engagements.Resolve(ctx, it.ref()); err != nil {
@@ -281,9 +281,11 @@ func (s *Sender) terminate(ctx context.Context, ref records.Ref, reason axpchatv
 }
 
 // call is the context of calls to AXP: cutting one off because the tenure has
-// ended would only make its outcome unknown.
-func (it *Item) call() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(it.tenure.life, patience.Attempt)
+// ended would only make its outcome unknown. The life of the worker bounds it.
+func (it *Item) call(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience.Attempt)
+	stop := context.AfterFunc(it.tenure.life, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 func (s *Sender) expired(it *Item) bool {
@@ -307,16 +309,14 @@ func (s *Sender) insist(ctx context.Context, it *Item, f func(context.Context) e
 // again tells whether a failed call may work later. Refused credentials may:
 // an operator can mend them while the message waits.
 func again(err error) bool {
-	var e *axp.Error
-	if !errors.As(err, &e) {
+	if _, ok := errors.AsType[*axp.Error](err); !ok {
 		return true // NATS, or a half-made engagement
 	}
 	return axp.Temporary(err) || axp.IsCredentials(err)
 }
 
 func retryAfter(err error) time.Duration {
-	var e *axp.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*axp.Error](err); ok {
 		return e.RetryAfter
 	}
 	return 0

@@ -58,7 +58,7 @@ func Until(ctx context.Context, d time.Duration, woken <-chan struct{}, done fun
 	for {
 		ok, err := done(ctx)
 		if ctx.Err() != nil {
-			return false, nil //nolint:nilerr // the time is over; that is an answer
+			return false, nil
 		}
 		if ok || err != nil {
 			return ok, err

@@ -182,7 +182,7 @@ func (p *Projector) handle(ctx context.Context, m jetstream.Msg) {
 	default:
 		p.retried.Add(ctx, 1)
 		p.p.Log.WarnContext(ctx, "the effect of an event could not be stored; it comes again", "kind", kind, "error", err)
-		err = m.NakWithDelay(patience.Backoff(int(min(deliveries, 30)), retryMin, retryMax, 0)) //nolint:gosec // at most 30
+		err = m.NakWithDelay(patience.Backoff(int(min(deliveries, 30)), retryMin, retryMax, 0))
 	}
 	if err != nil {
 		p.p.Log.DebugContext(ctx, "an event could not be acknowledged; it comes again", "error", err)

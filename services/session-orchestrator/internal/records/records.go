@@ -174,8 +174,7 @@ func (r *Records) ChangeSession(ctx context.Context, account, id string, f func(
 
 // Unavailable is the answer where NATS could not be read or written.
 func Unavailable(err error) error {
-	var known *errs.Error
-	if errors.As(err, &known) {
+	if _, ok := errors.AsType[*errs.Error](err); ok {
 		return err
 	}
 	return errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAVAILABLE, "the connector's store can't be reached").WithCause(err)

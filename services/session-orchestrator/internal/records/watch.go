@@ -1,6 +1,7 @@
 package records
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -39,7 +40,7 @@ func NewWatch(b *bus.Bus) (*Watch, error) {
 
 // Close ends the subscription.
 func (w *Watch) Close() error {
-	if err := w.sub.Unsubscribe(); err != nil {
+	if err := w.sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		return fmt.Errorf("end watch of engagements: %w", err)
 	}
 	return nil

@@ -38,7 +38,7 @@ func (s *Service) Delete(ctx context.Context, caller *orchestratorv1.Caller, req
 	defer cancel()
 
 	rec, _, err = s.records.ChangeSession(ctx, caller.GetAccount(), req.GetSessionId(), func(rec *busv1.SessionRecord) error {
-		if rec.Session.Status >= axpchatv1.SessionStatus_SESSION_STATUS_CLOSING {
+		if rec.GetSession().GetStatus() >= axpchatv1.SessionStatus_SESSION_STATUS_CLOSING {
 			return bus.ErrNoChange
 		}
 		rec.Session.Status = axpchatv1.SessionStatus_SESSION_STATUS_CLOSING

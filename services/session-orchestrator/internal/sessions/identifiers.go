@@ -35,7 +35,7 @@ func (s *Service) AppendIdentifiers(ctx context.Context, caller *orchestratorv1.
 	}
 	return s.change(ctx, rec, func(rec *busv1.SessionRecord) {
 		state.NoteApplied(rec, req.GetRequestId())
-		rec.Session.CustomerIdentifiers = union(rec.Session.CustomerIdentifiers, req.GetCustomerIdentifiers())
+		rec.Session.CustomerIdentifiers = union(rec.GetSession().GetCustomerIdentifiers(), req.GetCustomerIdentifiers())
 	})
 }
 
@@ -92,7 +92,7 @@ func union(have map[string]*axpchatv1.IdentifierValues, more map[string]*axpchat
 			if out[name] == nil {
 				out[name] = &axpchatv1.IdentifierValues{}
 			}
-			if !slices.Contains(out[name].Values, value) {
+			if !slices.Contains(out[name].GetValues(), value) {
 				out[name].Values = append(out[name].Values, value)
 			}
 		}

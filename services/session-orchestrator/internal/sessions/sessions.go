@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -101,12 +102,12 @@ func (s *Service) UpdateParameters(ctx context.Context, caller *orchestratorv1.C
 		return nil, s.orGone(ctx, rec, err)
 	}
 	return s.change(ctx, rec, func(rec *busv1.SessionRecord) {
-		if rec.Session.SessionParameters == nil {
-			rec.Session.SessionParameters = map[string]string{}
+		all := maps.Clone(rec.GetSession().GetSessionParameters())
+		if all == nil {
+			all = map[string]string{}
 		}
-		for k, v := range fresh {
-			rec.Session.SessionParameters[k] = v
-		}
+		maps.Copy(all, fresh)
+		rec.Session.SessionParameters = all
 	})
 }
 
@@ -198,7 +199,7 @@ func (s *Service) close(ctx context.Context, rec *busv1.SessionRecord, reason ax
 		}
 		have.Session.Status = axpchatv1.SessionStatus_SESSION_STATUS_CLOSED
 		have.Session.UpdateTime = timestamppb.New(s.now())
-		if have.Session.CloseReason == axpchatv1.CloseReason_CLOSE_REASON_UNSPECIFIED {
+		if have.GetSession().GetCloseReason() == axpchatv1.CloseReason_CLOSE_REASON_UNSPECIFIED {
 			have.Session.CloseReason = reason
 		}
 		if err := s.journal.SessionClosed(ctx, have); err != nil {

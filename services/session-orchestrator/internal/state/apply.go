@@ -74,10 +74,10 @@ func own(rec *busv1.EngagementRecord, p *axpchatv1.Participant, axpSession strin
 	if p.GetParticipantType() != axpchatv1.ParticipantType_PARTICIPANT_TYPE_CUSTOMER {
 		return false
 	}
-	if rec.CustomerConnectionId != "" {
-		return rec.CustomerConnectionId == p.GetConnectionId()
+	if rec.GetCustomerConnectionId() != "" {
+		return rec.GetCustomerConnectionId() == p.GetConnectionId()
 	}
-	return axpSession == "" || axpSession == rec.AxpSessionId
+	return axpSession == "" || axpSession == rec.GetAxpSessionId()
 }
 
 // connection keeps, for each connection, the newest time it was added and the
@@ -89,16 +89,16 @@ func connection(rec *busv1.EngagementRecord, p *axpchatv1.Participant, at time.T
 	}
 	ts := timestamppb.New(at)
 	have := find(rec, p)
-	newest := rec.ConnectionTimes[p.GetConnectionId()]
+	newest := rec.GetConnectionTimes()[p.GetConnectionId()]
 	describe(have, p, newest == nil || !ts.AsTime().Before(newest.AsTime()))
 	rec.ConnectionTimes[p.GetConnectionId()] = later(newest, ts)
 	if added {
-		have.JoinTime = later(have.JoinTime, ts)
+		have.JoinTime = later(have.GetJoinTime(), ts)
 	} else {
-		have.LeaveTime = later(have.LeaveTime, ts)
+		have.LeaveTime = later(have.GetLeaveTime(), ts)
 	}
-	have.Connected = have.LeaveTime == nil || (have.JoinTime != nil && have.LeaveTime.AsTime().Before(have.JoinTime.AsTime()))
-	if have.Connected {
+	have.Connected = have.GetLeaveTime() == nil || (have.GetJoinTime() != nil && have.GetLeaveTime().AsTime().Before(have.GetJoinTime().AsTime()))
+	if have.GetConnected() {
 		have.LeaveTime = nil
 	}
 }
@@ -106,7 +106,7 @@ func connection(rec *busv1.EngagementRecord, p *axpchatv1.Participant, at time.T
 // find returns the participant of a connection, adding it where it is new.
 // They are sorted by connection, for the order of arrival must not show.
 func find(rec *busv1.EngagementRecord, p *axpchatv1.Participant) *axpchatv1.Participant {
-	ps := rec.Engagement.Participants
+	ps := rec.GetEngagement().GetParticipants()
 	i := sort.Search(len(ps), func(i int) bool { return ps[i].GetConnectionId() >= p.GetConnectionId() })
 	if i < len(ps) && ps[i].GetConnectionId() == p.GetConnectionId() {
 		return ps[i]
@@ -132,7 +132,7 @@ func describe(have, p *axpchatv1.Participant, newest bool) {
 	set(&have.ProviderParticipantId, p.GetProviderParticipantId())
 	set(&have.ChannelProviderId, p.GetChannelProviderId())
 	if t := p.GetParticipantType(); t != axpchatv1.ParticipantType_PARTICIPANT_TYPE_UNSPECIFIED &&
-		(newest || have.ParticipantType == axpchatv1.ParticipantType_PARTICIPANT_TYPE_UNSPECIFIED) {
+		(newest || have.GetParticipantType() == axpchatv1.ParticipantType_PARTICIPANT_TYPE_UNSPECIFIED) {
 		have.ParticipantType = t
 	}
 }

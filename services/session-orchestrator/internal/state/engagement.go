@@ -28,7 +28,7 @@ func WasActive(rec *busv1.EngagementRecord) bool {
 
 // raise moves the status forward, never back.
 func raise(rec *busv1.EngagementRecord, to axpchatv1.EngagementStatus) {
-	if rec.Engagement.Status < to {
+	if rec.GetEngagement().GetStatus() < to {
 		rec.Engagement.Status = to
 	}
 }
@@ -38,17 +38,17 @@ func raise(rec *busv1.EngagementRecord, to axpchatv1.EngagementStatus) {
 // bound to another dialog already: one that a repeated Create Engagement left
 // over.
 func Adopt(rec *busv1.EngagementRecord, axpEngagement, axpDialog string) bool {
-	e := rec.Engagement
+	e := rec.GetEngagement()
 	if !SameDialog(rec, axpDialog) {
 		return false
 	}
-	if e.AxpEngagementId == "" {
+	if e.GetAxpEngagementId() == "" {
 		e.AxpEngagementId = axpEngagement
 	}
-	if e.AxpDialogId == "" {
+	if e.GetAxpDialogId() == "" {
 		e.AxpDialogId = axpDialog
 	}
-	if e.AxpEngagementId != "" && e.AxpDialogId != "" {
+	if e.GetAxpEngagementId() != "" && e.GetAxpDialogId() != "" {
 		raise(rec, axpchatv1.EngagementStatus_ENGAGEMENT_STATUS_PENDING)
 	}
 	return true
@@ -63,14 +63,14 @@ func SameDialog(rec *busv1.EngagementRecord, axpDialog string) bool {
 
 // Activate notes that messages flow since at.
 func Activate(rec *busv1.EngagementRecord, at time.Time) {
-	e := rec.Engagement
-	e.ActiveTime = earlier(e.ActiveTime, timestamppb.New(at))
+	e := rec.GetEngagement()
+	e.ActiveTime = earlier(e.GetActiveTime(), timestamppb.New(at))
 	raise(rec, axpchatv1.EngagementStatus_ENGAGEMENT_STATUS_ACTIVE)
 }
 
 // AskEnd notes that the customer wants the end.
 func AskEnd(rec *busv1.EngagementRecord, reason axpchatv1.CloseReason) {
-	if Over(rec.Engagement.Status) {
+	if Over(rec.GetEngagement().GetStatus()) {
 		return
 	}
 	because(rec, reason)
@@ -88,16 +88,16 @@ func Fail(rec *busv1.EngagementRecord, at time.Time) {
 }
 
 func end(rec *busv1.EngagementRecord, to axpchatv1.EngagementStatus, reason axpchatv1.CloseReason, at time.Time) {
-	e := rec.Engagement
+	e := rec.GetEngagement()
 	because(rec, reason)
-	e.EndTime = earlier(e.EndTime, timestamppb.New(at))
+	e.EndTime = earlier(e.GetEndTime(), timestamppb.New(at))
 	raise(rec, to)
 }
 
 // because keeps the first reason that says something: AXP's events do not say
 // who ended a chat, so what the customer asked for is better knowledge.
 func because(rec *busv1.EngagementRecord, reason axpchatv1.CloseReason) {
-	if r := rec.Engagement.EndReason; r == axpchatv1.CloseReason_CLOSE_REASON_UNSPECIFIED ||
+	if r := rec.GetEngagement().GetEndReason(); r == axpchatv1.CloseReason_CLOSE_REASON_UNSPECIFIED ||
 		(r == axpchatv1.CloseReason_CLOSE_REASON_UNKNOWN && reason != axpchatv1.CloseReason_CLOSE_REASON_UNSPECIFIED) {
 		rec.Engagement.EndReason = reason
 	}

@@ -37,7 +37,7 @@ func NoteApplied(rec *busv1.SessionRecord, requestID string) {
 		return
 	}
 	rec.AppliedRequestIds = append(rec.AppliedRequestIds, requestID)
-	if n := len(rec.AppliedRequestIds); n > rememberedRequests {
-		rec.AppliedRequestIds = rec.AppliedRequestIds[n-rememberedRequests:]
+	if n := len(rec.GetAppliedRequestIds()); n > rememberedRequests {
+		rec.AppliedRequestIds = rec.GetAppliedRequestIds()[n-rememberedRequests:]
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -46,7 +45,6 @@ type Params struct {
 // Limits bounds what a call may cost.
 type Limits struct {
 	Body         int64         // bytes
-	ReadTimeout  time.Duration // for the body
 	StoreTimeout time.Duration // for storing the event
 	Concurrent   int           // calls at a time
 }
@@ -130,7 +128,7 @@ func (h *Handler) check(r *http.Request, account string) *refusal {
 	case r.Method != http.MethodPost:
 		return refuse(http.StatusMethodNotAllowed, resultMethod, "only POST is served here")
 	case !known:
-		return &refusal{status: http.StatusNotFound, result: resultKey, detail: "there is nothing here", close: true}
+		return &refusal{status: http.StatusNotFound, result: resultKey, detail: nothingHere, close: true}
 	case encoding != "" && !strings.EqualFold(encoding, "identity"):
 		return &refusal{status: http.StatusUnsupportedMediaType, result: resultEncoding, detail: "send the body without Content-Encoding", close: true}
 	case r.ContentLength > h.p.Limits.Body:
@@ -156,21 +154,17 @@ func (h *Handler) tooLarge() *refusal {
 	return &refusal{status: http.StatusRequestEntityTooLarge, result: resultTooLarge, detail: "the body is larger than is allowed", close: true}
 }
 
-// body reads the whole body within its limits of size and time.
+// body reads the whole body within its limit of size; that of time is set by
+// the server's middleware.
 func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
-	conn := http.NewResponseController(w)
-	// Not every ResponseWriter can do it; then the server's own limit holds.
-	_ = conn.SetReadDeadline(time.Now().Add(h.p.Limits.ReadTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.p.Limits.Body))
-	_ = conn.SetReadDeadline(time.Time{})
 	var tooLarge *http.MaxBytesError
-	var timeout net.Error
 	switch {
 	case err == nil:
 		return body, nil
 	case errors.As(err, &tooLarge):
 		return nil, h.tooLarge()
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, &refusal{status: http.StatusRequestTimeout, result: resultSlow, detail: "the body took too long", close: true}
 	default:
 		return nil, &refusal{status: http.StatusBadRequest, result: resultMalformed, detail: "the body could not be read", close: true}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/axpchat/connector/services/internal/kit/config"
+	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+	"github.com/axpchat/connector/services/internal/kit/natsembed"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/axptest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// start runs the command and returns the address of its admin server, what it
+// has logged so far, and a function that ends it.
+func start(t *testing.T, vars map[string]string) (admin string, logged *bytes.Buffer, end func() error) {
+	t.Helper()
+	r, w := io.Pipe()
+	env := lifecycle.Env{Name: "session-orchestrator", Stdout: io.Discard, Stderr: w, Sources: config.Sources{
+		Lookup:   func(key string) (string, bool) { v, ok := vars[key]; return v, ok },
+		ReadFile: func(string) ([]byte, error) { return nil, nil },
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		err := run(ctx, env)
+		_ = w.Close()
+		done <- err
+	}()
+	logged = &bytes.Buffer{}
+	lines, found := bufio.NewScanner(r), make(chan string, 1)
+	lines.Buffer(nil, 1<<20)
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for lines.Scan() {
+			logged.Write(lines.Bytes())
+			var record struct{ Msg, Admin string }
+			if json.Unmarshal(lines.Bytes(), &record) == nil && record.Msg == "listening" {
+				found <- record.Admin
+			}
+		}
+	}()
+	end = func() error {
+		cancel()
+		<-read
+		return <-done
+	}
+	select {
+	case admin = <-found:
+	case <-read:
+		t.Fatalf("it ended: %v\n%s", <-done, logged)
+	case <-time.After(20 * time.Second):
+		t.Fatal("it does not listen")
+	}
+	return admin, logged, end
+}
+
+func get(t *testing.T, url string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(req)
+	if err != nil {
+		return 0
+	}
+	_ = res.Body.Close()
+	return res.StatusCode
+}
+
+func TestTheCommandBecomesReadyAndEndsCleanly(t *testing.T) {
+	nats, err := natsembed.Start(t.TempDir(), natsembed.Options{Name: "test", Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nats.Shutdown)
+	double := axptest.Start(t)
+	admin, logged, end := start(t, map[string]string{
+		"NATS_URL": nats.ClientURL(), "ORCHESTRATOR_GRPC_ADDR": "127.0.0.1:0", "ADMIN_ADDR": "127.0.0.1:0",
+		"AXP_BASE_URL": double.URL, "AXP_ACCOUNT_ID": axptest.AccountID, "AXP_CLIENT_ID": "client",
+		"AXP_CLIENT_SECRET": "very-secret-of-client", "AXP_APP_KEY": "very-secret-key", "AXP_CHANNEL_PROVIDER_ID": axptest.ProviderID,
+		"WEBHOOK_PUBLIC_URL": "https://chat.example.com", "WEBHOOK_SECRET": "very-secret-0123456789",
+	})
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); get(t, "http://"+admin+"/healthz/ready") != http.StatusOK; <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not become ready")
+		}
+	}
+	if err := end(); err != nil {
+		t.Errorf("end: %v", err)
+	}
+	if bytes.Contains(logged.Bytes(), []byte("very-secret")) {
+		t.Error("a secret was logged")
+	}
+}
+
+func TestTheCommandNamesWhatIsMissing(t *testing.T) {
+	err := run(t.Context(), lifecycle.Env{Name: "session-orchestrator", Stdout: io.Discard, Stderr: io.Discard, Sources: config.Sources{
+		Lookup:   func(string) (string, bool) { return "", false },
+		ReadFile: func(string) ([]byte, error) { return nil, nil },
+	}})
+	if err == nil {
+		t.Error("it runs without a configuration")
+	}
+}
