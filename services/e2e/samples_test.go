@@ -190,12 +190,15 @@ func compareLeaves(t testing.TB, sample map[string]any, e *axpchatv1.Event) {
 	}
 	have := map[string]int{}
 	walk("", got, func(_, v string) { have[v]++ })
-	if u := e.GetUnknown(); u != nil {
-		var raw any
-		if err := json.Unmarshal([]byte(u.GetRawJson()), &raw); err != nil {
+	for _, text := range []string{e.GetUnknown().GetRawJson(), e.GetExtraJson()} {
+		if text == "" {
+			continue
+		}
+		var inner any
+		if err := json.Unmarshal([]byte(text), &inner); err != nil {
 			t.Fatal(err)
 		}
-		walk("", raw, func(_, v string) { have[v]++ })
+		walk("", inner, func(_, v string) { have[v]++ })
 	}
 	walk("", sample, func(path, v string) {
 		if path == ".eventType" {

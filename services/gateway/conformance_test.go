@@ -9,7 +9,9 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
 )
 
@@ -360,5 +362,52 @@ func waitFollowed(t testing.TB, s *suite, before int) {
 		if stays++; s.bus.NC.NumSubscriptions() <= before {
 			stays = 0
 		}
+	}
+}
+
+// TestJoinedEngagementsAreFollowed: a session that joins the chat of another one
+// is told what happens in it from then on, in one order with its own events, on
+// every transport, and of nothing else of the other session.
+func TestJoinedEngagementsAreFollowed(t *testing.T) {
+	s := start(t, nil)
+	tok := token(t, subject, nil)
+	for i, tr := range transports() {
+		t.Run(tr.name, func(t *testing.T) {
+			owner, joiner := fmt.Sprint("owner-", i), fmt.Sprint("joiner-", i)
+			s.session(owner)
+			s.session(joiner)
+			s.say(joiner, "own-0", "")
+			early := mustOpen(t, s, tr, tok, joiner, "")
+			at := wantEvent(t, early, "own-0").GetCursor()
+			_, err := s.bus.Sessions.Modify(t.Context(), bus.SessionKeyOf(account, joiner), func(r *busv1.SessionRecord) error {
+				r.Joined = append(r.Joined, owner+".e-"+owner)
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			late := mustOpen(t, s, tr, tok, joiner, at)
+			var ids []string
+			for n := range 20 {
+				of, id := owner, fmt.Sprint("event-", n)
+				if n%3 == 0 {
+					of = joiner
+				}
+				s.say(of, id, "")
+				ids = append(ids, id)
+				s.publish(owner, &axpchatv1.Event{EventId: "private-" + id, EngagementId: "e-other", Payload: &axpchatv1.Event_Typing{Typing: &axpchatv1.Typing{}}})
+			}
+			var last uint64
+			for _, f := range []follower{late, early} {
+				last = 0
+				for _, id := range ids {
+					ev := wantEvent(t, f, id)
+					if ev.GetSequence() <= last {
+						t.Fatalf("sequence %d after %d", ev.GetSequence(), last)
+					}
+					last = ev.GetSequence()
+				}
+			}
+		})
 	}
 }

@@ -8,9 +8,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -357,6 +359,9 @@ func (h *Hooks) call(j job) bool {
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := h.client.Do(req)
 	if err != nil {
+		if target, ok := errors.AsType[*url.Error](err); ok {
+			err = target.Err // without the address, whose end is a secret
+		}
 		h.log.Debug("callback failed", "error", err)
 		return false
 	}

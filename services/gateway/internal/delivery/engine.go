@@ -71,6 +71,15 @@ type Request struct {
 	// Created is when the session was created. It tells a session that has lost
 	// nothing from one whose oldest events the journal has dropped.
 	Created time.Time
+	// Joined are engagements that other sessions have started: what happens in
+	// them is part of what this session is told.
+	Joined []Joined
+}
+
+// Joined is an engagement of another session.
+type Joined struct {
+	Session    bus.SessionKey // whose journal holds it
+	Engagement string
 }
 
 // Attach begins a subscription, which its caller must close. It fails with
@@ -80,6 +89,9 @@ func (e *Engine) Attach(ctx context.Context, r Request) (*Subscription, error) {
 	at, reset, err := e.resolve(ctx, r)
 	if err != nil {
 		return nil, err
+	}
+	if len(r.Joined) > 0 {
+		return e.attachMerged(ctx, r, at, reset)
 	}
 	f, err := e.acquire(ctx, r.Session, at.epoch)
 	if err != nil {

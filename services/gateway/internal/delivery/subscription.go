@@ -14,7 +14,8 @@ import (
 // safe for concurrent use; events must be taken by one goroutine.
 type Subscription struct {
 	engine *Engine
-	feed   *feed
+	feed   *feed // nil: merged from several journals
+	once   sync.Once
 	key    bus.SessionKey
 	start  cursor
 	reset  *axpchatv1.Reset
@@ -93,7 +94,11 @@ func (s *Subscription) End() (axpchatv1.CloseCode, bool) {
 // more than once.
 func (s *Subscription) Close() {
 	s.cancel()
-	s.feed.leave(s)
+	if s.feed != nil {
+		s.feed.leave(s)
+		return
+	}
+	s.once.Do(func() { s.engine.metrics.attached(s.ctx, -1) })
 }
 
 // finish ends the subscription for a reason that the client is told.

@@ -49,22 +49,31 @@ func (p *Poller) Poll(ctx context.Context, who *auth.Principal, req *axpchatv1.P
 	}
 	at := delivery.Request{
 		Session: bus.SessionKey{Account: who.Account, Session: req.GetSessionId()},
-		Cursor:  req.GetCursor(), Created: rec.GetSession().GetCreateTime().AsTime(),
+		Cursor:  req.GetCursor(), Created: rec.GetSession().GetCreateTime().AsTime(), Joined: sessions.Joined(who.Account, rec),
+	}
+	closed := rec.GetSession().GetStatus() == axpchatv1.SessionStatus_SESSION_STATUS_CLOSED
+	patience := req.GetWait().AsDuration()
+	if closed {
+		patience = 0 // nothing will come any more
+	}
+	if len(at.Joined) > 0 {
+		resp := &axpchatv1.PollEventsResponse{}
+		return resp, p.wait(ctx, at, patience, limit, resp)
 	}
 	page, err := p.engine.Read(ctx, at, limit)
 	if err != nil {
 		return nil, err
 	}
 	resp := &axpchatv1.PollEventsResponse{Events: page.Events, Cursor: page.Cursor, Reset_: page.Reset, More: page.More}
-	closed := rec.GetSession().GetStatus() == axpchatv1.SessionStatus_SESSION_STATUS_CLOSED
-	if len(page.Events) > 0 || page.Reset != nil || closed || req.GetWait().AsDuration() <= 0 {
+	if len(page.Events) > 0 || page.Reset != nil || patience <= 0 {
 		return resp, nil
 	}
 	at.Cursor = page.Cursor
-	return resp, p.wait(ctx, at, req.GetWait().AsDuration(), limit, resp)
+	return resp, p.wait(ctx, at, patience, limit, resp)
 }
 
-// wait adds what comes next to resp.
+// wait adds what comes next to resp. Its patience begins when everything that is
+// there already has been looked at.
 func (p *Poller) wait(ctx context.Context, at delivery.Request, patience time.Duration, limit int, resp *axpchatv1.PollEventsResponse) error {
 	sub, err := p.engine.Attach(ctx, at)
 	if err != nil {
@@ -76,8 +85,11 @@ func (p *Poller) wait(ctx context.Context, at delivery.Request, patience time.Du
 		resp.Cursor = resp.Reset_.GetCursor()
 		return nil
 	}
-	timer := time.NewTimer(patience)
+	resp.Cursor = sub.Cursor()
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
 	defer timer.Stop()
+	caughtUp := sub.CaughtUp()
 	for {
 		for len(resp.Events) < limit {
 			ev, ok := sub.Take()
@@ -92,6 +104,9 @@ func (p *Poller) wait(ctx context.Context, at delivery.Request, patience time.Du
 		}
 		select {
 		case <-sub.Wake():
+		case <-caughtUp:
+			caughtUp = nil
+			timer.Reset(patience)
 		case <-timer.C:
 			return nil
 		case <-p.hurry:

@@ -10,9 +10,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nats-io/nats.go"
+
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/gateway/internal/auth"
+	"github.com/axpchat/connector/services/gateway/internal/delivery"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/errs"
 )
@@ -45,6 +48,22 @@ func (r *Reader) Owned(ctx context.Context, p *auth.Principal, session string) (
 	return rec, nil
 }
 
+// Watch tells by the channel that the session's record has changed, until the
+// returned function is called. What is read after Watch has returned is at least
+// as new as what Watch does not tell of.
+func (r *Reader) Watch(account, session string) (<-chan *nats.Msg, func(), error) {
+	if !bus.ValidToken(account) || !bus.ValidToken(session) {
+		return nil, nil, notFound()
+	}
+	changed := make(chan *nats.Msg, 1) // one is enough to look again
+	subject := strings.TrimSuffix(r.bus.Sessions.ChangesSubject(), ">") + bus.SessionKeyOf(account, session)
+	sub, err := r.bus.NC.ChanSubscribe(subject, changed)
+	if err != nil {
+		return nil, nil, unavailable(err)
+	}
+	return changed, func() { _ = sub.Unsubscribe() }, nil // it fails only when the connection is gone, and the subscription with it
+}
+
 // Engagements returns the session's engagements and those that it has joined,
 // oldest first.
 func (r *Reader) Engagements(ctx context.Context, account string, rec *busv1.SessionRecord) ([]*axpchatv1.Engagement, error) {
@@ -71,6 +90,17 @@ func (r *Reader) Engagements(ctx context.Context, account string, rec *busv1.Ses
 		return a.GetCreateTime().AsTime().Compare(b.GetCreateTime().AsTime())
 	})
 	return out, nil
+}
+
+// Joined are the engagements of other sessions that the session has joined.
+func Joined(account string, rec *busv1.SessionRecord) []delivery.Joined {
+	var out []delivery.Joined
+	for _, joined := range rec.GetJoined() {
+		if owner, id, ok := strings.Cut(joined, "."); ok && bus.ValidToken(owner) {
+			out = append(out, delivery.Joined{Session: bus.SessionKey{Account: account, Session: owner}, Engagement: id})
+		}
+	}
+	return out
 }
 
 // Journal tells whose journal holds the engagement: the session that started

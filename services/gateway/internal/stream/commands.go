@@ -51,13 +51,13 @@ func (st *Stream) handle(ctx context.Context, r received) (End, bool) {
 	case *axpchatv1.ConnectRequest_Ping:
 		return st.send(ctx, pongFrame(f.GetFrameId()))
 	case *axpchatv1.ConnectRequest_RefreshToken:
-		st.start(ctx, func(ctx context.Context) result { return st.refresh(ctx, f.GetFrameId(), p.RefreshToken.GetToken()) })
+		st.start(ctx, nil, func(ctx context.Context) result { return st.refresh(ctx, f.GetFrameId(), p.RefreshToken.GetToken()) })
 	case *axpchatv1.ConnectRequest_SendMessage:
-		// Messages keep their order, so each waits for the one before it.
+		// Messages and their answers keep their order, so each waits for the one
+		// before it.
 		before, done := st.lastSend, make(chan struct{})
 		st.lastSend = done
-		st.start(ctx, func(ctx context.Context) result {
-			defer close(done)
+		st.start(ctx, done, func(ctx context.Context) result {
 			if before != nil {
 				select {
 				case <-before:
@@ -67,19 +67,25 @@ func (st *Stream) handle(ctx context.Context, r received) (End, bool) {
 			return st.execute(ctx, f)
 		})
 	default:
-		st.start(ctx, func(ctx context.Context) result { return st.execute(ctx, f) })
+		st.start(ctx, nil, func(ctx context.Context) result { return st.execute(ctx, f) })
 	}
 	return End{}, false
 }
 
-// start works a command beside the stream. There are never more of them than
-// results has room for, so none waits to be read.
-func (st *Stream) start(ctx context.Context, work func(context.Context) result) {
+// start works a command beside the stream and closes done, where there is one,
+// when its answer is in line. There are never more commands than results has
+// room for, so none waits to be read.
+func (st *Stream) start(ctx context.Context, done chan<- struct{}, work func(context.Context) result) {
 	st.inFlight++
 	st.commands++
 	ctx = auth.WithPrincipal(ctx, st.principal)
 	ctx = grpcx.WithRequestID(ctx, grpcx.RequestID(ctx)+"-"+strconv.Itoa(st.commands))
-	st.work.Go(func() { st.results <- work(ctx) })
+	st.work.Go(func() {
+		if done != nil {
+			defer close(done)
+		}
+		st.results <- work(ctx)
+	})
 }
 
 func (st *Stream) execute(ctx context.Context, f *axpchatv1.ConnectRequest) result {

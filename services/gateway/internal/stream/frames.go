@@ -55,6 +55,10 @@ func goAwayFrame(after time.Duration, cursor string) *axpchatv1.ConnectResponse 
 	}}
 }
 
+func resetFrame(r *axpchatv1.Reset) *axpchatv1.ConnectResponse {
+	return &axpchatv1.ConnectResponse{Payload: &axpchatv1.ConnectResponse_Reset_{Reset_: r}}
+}
+
 func reminderFrame(expires time.Time) *axpchatv1.ConnectResponse {
 	return &axpchatv1.ConnectResponse{Payload: &axpchatv1.ConnectResponse_TokenExpiryReminder{
 		TokenExpiryReminder: &axpchatv1.TokenExpiryReminder{ExpireTime: timestamppb.New(expires)},

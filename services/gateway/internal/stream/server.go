@@ -12,12 +12,14 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/gateway/internal/auth"
 	"github.com/axpchat/connector/services/gateway/internal/delivery"
 	"github.com/axpchat/connector/services/gateway/internal/sessions"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/internal/kit/lifecycle"
 )
 
 // Sender sends frames to the client. It is called by one goroutine at a time
@@ -101,28 +103,33 @@ type Request struct {
 // Open checks that the session is the customer's and begins to follow it. The
 // stream must be served or closed. It fails with SESSION_NOT_FOUND,
 // CURSOR_INVALID or UNAVAILABLE.
-func (s *Server) Open(ctx context.Context, r Request) (*Stream, error) {
+func (s *Server) Open(ctx context.Context, r Request) (st *Stream, err error) {
 	s.mu.Lock()
 	draining := s.draining
 	s.mu.Unlock()
 	if draining {
 		return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAVAILABLE, "the server leaves; connect again").WithRetryAfter(jitter(time.Second))
 	}
+	// Watched first, then read: no change falls in between.
+	changed, forget, err := s.p.Sessions.Watch(r.Principal.Account, r.Session)
+	if err != nil {
+		return nil, err
+	}
+	var undo lifecycle.Closers
+	defer undo.CloseOnError(&err)
+	undo.Add("watch", func() error { forget(); return nil })
 	rec, err := s.p.Sessions.Owned(ctx, r.Principal, r.Session)
 	if err != nil {
 		return nil, err
 	}
 	// Followed first, then looked at: what happens in between is in the events.
-	sub, err := s.p.Engine.Attach(ctx, delivery.Request{
-		Session: bus.SessionKey{Account: r.Principal.Account, Session: r.Session},
-		Cursor:  r.Cursor, Created: rec.GetSession().GetCreateTime().AsTime(),
-	})
+	sub, err := s.attach(ctx, r, rec, r.Cursor)
 	if err != nil {
 		return nil, err
 	}
+	undo.Add("subscription", func() error { sub.Close(); return nil })
 	engagements, err := s.p.Sessions.Engagements(ctx, r.Principal.Account, rec)
 	if err != nil {
-		sub.Close()
 		return nil, err
 	}
 	if r.Heartbeat == 0 {
@@ -131,7 +138,17 @@ func (s *Server) Open(ctx context.Context, r Request) (*Stream, error) {
 	if r.Heard == nil {
 		r.Heard = &Heard{}
 	}
-	return s.newStream(r, sub, s.welcome(r, rec, engagements, sub.Start()), sub.Reset()), nil
+	st = s.newStream(r, sub, s.welcome(r, rec, engagements, sub.Start()), sub.Reset())
+	st.changed, st.forget, st.joined = changed, forget, len(rec.GetJoined())
+	return st, nil
+}
+
+// attach follows the journal of the session, and those of what it has joined.
+func (s *Server) attach(ctx context.Context, r Request, rec *busv1.SessionRecord, cursor string) (*delivery.Subscription, error) {
+	return s.p.Engine.Attach(ctx, delivery.Request{
+		Session: bus.SessionKey{Account: r.Principal.Account, Session: r.Session}, Cursor: cursor,
+		Created: rec.GetSession().GetCreateTime().AsTime(), Joined: sessions.Joined(r.Principal.Account, rec),
+	})
 }
 
 // Accept serves a two-way stream from its first frame, which must be hello, to

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/gateway/internal/auth"
 )
@@ -39,6 +41,9 @@ type Stream struct {
 	welcome *axpchatv1.Welcome
 	reset   *axpchatv1.Reset
 	leave   chan time.Duration // at most one: move, after so long
+	changed <-chan *nats.Msg   // the session's record has changed
+	forget  func()             // ends changed; may be nil
+	joined  int                // how many engagements of other sessions are followed
 
 	out       Sender
 	in        *frames // nil: one-way
@@ -68,8 +73,13 @@ func (h *Heard) Touch() { h.nanos.Store(time.Now().UnixNano()) }
 
 func (h *Heard) silence() time.Duration { return time.Since(time.Unix(0, h.nanos.Load())) }
 
-// Close gives back what a stream holds that is not served.
-func (st *Stream) Close() { st.sub.Close() }
+// Close gives back what a stream holds. Serve does it itself.
+func (st *Stream) Close() {
+	st.sub.Close()
+	if st.forget != nil {
+		st.forget()
+	}
+}
 
 // Serve serves a one-way stream to its end.
 func (st *Stream) Serve(ctx context.Context, out Sender) End { return st.serve(ctx, out, nil) }
@@ -77,7 +87,7 @@ func (st *Stream) Serve(ctx context.Context, out Sender) End { return st.serve(c
 // serve runs the stream and closes it. The close frame is sent unless the
 // client has gone.
 func (st *Stream) serve(ctx context.Context, out Sender, in *frames) End {
-	defer st.sub.Close()
+	defer st.Close()
 	st.out, st.in = out, in
 	st.r.Heard.Touch()
 	st.server.add(ctx, st)
@@ -129,6 +139,9 @@ func (st *Stream) run(ctx context.Context) End {
 			}
 		case r := <-st.results:
 			end, over = st.answer(ctx, r)
+		case <-st.changed:
+			end, over = st.follow(ctx)
+			caughtUp, more = st.sub.CaughtUp(), again
 		case f := <-next:
 			end, over = st.handle(ctx, f)
 		case after := <-st.leave:
@@ -163,7 +176,7 @@ func (st *Stream) greet(ctx context.Context) (End, bool) {
 	if st.reset == nil {
 		return End{}, false
 	}
-	return st.send(ctx, &axpchatv1.ConnectResponse{Payload: &axpchatv1.ConnectResponse_Reset_{Reset_: st.reset}})
+	return st.send(ctx, resetFrame(st.reset))
 }
 
 // pump sends events that wait, some at a time. More tells that there may be
@@ -183,12 +196,38 @@ func (st *Stream) pump(ctx context.Context) (more bool, end End, over bool) {
 		if end, over = st.send(ctx, eventFrame(ev)); over {
 			return false, end, over
 		}
-		if changed := ev.GetSessionChanged().GetSession(); changed.GetStatus() == axpchatv1.SessionStatus_SESSION_STATUS_CLOSED {
+		if changed := ev.GetSessionChanged().GetSession(); changed.GetStatus() == axpchatv1.SessionStatus_SESSION_STATUS_CLOSED && changed.GetSessionId() == st.r.Session {
 			end, over = st.end(axpchatv1.CloseCode_CLOSE_CODE_SESSION_CLOSED, nil)
 			return false, end, over
 		}
 	}
 	return true, End{}, false
+}
+
+// lookAgain bounds the look at a record that has changed.
+const lookAgain = 5 * time.Second
+
+// follow goes on with the journals of what the session has joined meanwhile.
+// What is queued and not sent yet comes again, from the cursor.
+func (st *Stream) follow(ctx context.Context) (End, bool) {
+	ctx, cancel := context.WithTimeout(ctx, lookAgain)
+	defer cancel()
+	rec, err := st.server.p.Sessions.Owned(ctx, st.r.Principal, st.r.Session)
+	if err != nil || len(rec.GetJoined()) == st.joined {
+		// A record that can't be read now is read again by the next stream.
+		return End{}, false
+	}
+	sub, err := st.server.attach(ctx, st.r, rec, st.sub.Cursor())
+	if err != nil {
+		return st.end(axpchatv1.CloseCode_CLOSE_CODE_UNAVAILABLE, err)
+	}
+	st.sub.Close()
+	st.sub, st.joined = sub, len(rec.GetJoined())
+	if sub.Reset() != nil {
+		st.reset = sub.Reset()
+		return st.send(ctx, resetFrame(st.reset))
+	}
+	return End{}, false
 }
 
 func (st *Stream) checkIdle() (End, bool) {
