@@ -5,8 +5,8 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 # Tools are pinned by the go.mod files below .tools, apart from the product's.
-BIN := $(CURDIR)/.bin
-export PATH := $(BIN):$(PATH)
+BIN := .bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 PACKAGES := ./gen/... ./services/...
 # Two at a time suits small machines; the tests are real servers and sockets.
 TEST_FLAGS ?= -race -shuffle=on -timeout=9m
@@ -85,23 +85,23 @@ clean: ## Remove what was built; data/ stays
 
 $(BIN)/buf: .tools/buf/go.mod
 	@mkdir -p $(BIN)
-	GOWORK=off go -C .tools/buf build -o $(BIN)/ tool
+	GOWORK=off go -C .tools/buf build -o $(CURDIR)/$(BIN)/ tool
 	@touch $@
 
 $(BIN)/golangci-lint: .tools/lint/go.mod
 	@mkdir -p $(BIN)
-	GOWORK=off go -C .tools/lint build -o $(BIN)/ tool
+	GOWORK=off go -C .tools/lint build -o $(CURDIR)/$(BIN)/ tool
 	@touch $@
 
 $(BIN)/grpcurl: .tools/grpcurl/go.mod
 	@mkdir -p $(BIN)
-	GOWORK=off go -C .tools/grpcurl build -o $(BIN)/ tool
+	GOWORK=off go -C .tools/grpcurl build -o $(CURDIR)/$(BIN)/ tool
 	@touch $@
 
 $(BIN)/protoc-gen-go: .tools/protoc/go.mod .tools/protoc/main.go
 	@mkdir -p $(BIN)
-	GOWORK=off go -C .tools/protoc build -o $(BIN)/ tool
-	GOWORK=off go -C .tools/protoc build -o $(BIN)/protodeps .
+	GOWORK=off go -C .tools/protoc build -o $(CURDIR)/$(BIN)/ tool
+	GOWORK=off go -C .tools/protoc build -o $(CURDIR)/$(BIN)/protodeps .
 	@touch $@
 
 third_party/proto: $(BIN)/protoc-gen-go

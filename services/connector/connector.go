@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"google.golang.org/grpc"
@@ -17,11 +18,15 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/config"
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+	"github.com/axpchat/connector/services/internal/kit/logx"
 	"github.com/axpchat/connector/services/internal/kit/natsembed"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 	orchestrator "github.com/axpchat/connector/services/session-orchestrator"
 	ingest "github.com/axpchat/connector/services/webhook-ingest"
 )
+
+// flushTimeout bounds the last export of telemetry.
+const flushTimeout = 5 * time.Second
 
 // pipeBuffer is what the connection to the orchestrator holds of one direction.
 const pipeBuffer = 256 << 10
@@ -34,6 +39,8 @@ type Params struct {
 	// First run as long as the services: they start before them and end after
 	// them. They stay the caller's where New fails.
 	First []lifecycle.Component
+	// Started, where it is set, is called once everything is ready.
+	Started func(*Connector)
 	// Listeners are used instead of the configured addresses where they are set,
 	// and are the connector's from then on.
 	Listeners Listeners
@@ -98,6 +105,13 @@ func New(ctx context.Context, p Params) (c *Connector, err error) {
 	c.closers.Add("admin", c.admin.Close)
 	c.admin.DrainDelay = p.Config.Delay
 	c.components = append([]lifecycle.Component{c.admin}, parts...)
+	if p.Started != nil {
+		c.components = append(c.components, lifecycle.Func{Label: "started", OnRun: func(ctx context.Context) error {
+			p.Started(c)
+			<-ctx.Done()
+			return nil
+		}})
+	}
 	return c, nil
 }
 
@@ -185,7 +199,7 @@ func (c *Connector) Close() error { return c.closers.Close() }
 // Main is what the commands have in common: it sets up logs and telemetry, builds
 // the connector by build, and runs it.
 func Main(ctx context.Context, env lifecycle.Env, cfg *Config, build func(context.Context, Params) (*Connector, error)) (err error) {
-	log := newLogger(env, cfg)
+	log := logx.New(env.Stderr, cfg.Log, env.Name)
 	providers, err := telemetry.Setup(ctx, env.Name, lifecycle.Version())
 	if err != nil {
 		return fmt.Errorf("set up telemetry: %w", err)

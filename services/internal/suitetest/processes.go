@@ -23,25 +23,33 @@ type Process struct {
 	Name string
 	cmd  *exec.Cmd
 	done chan struct{}
-	mu   sync.Mutex
-	log  bytes.Buffer
+	log  Logs
 }
 
 // Pid is the process's id.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
-// Write collects the output.
-func (p *Process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.log.Write(b)
+// Log is all that the process has written.
+func (p *Process) Log() string { return p.log.String() }
+
+// Logs collects what is written to it. It is safe for concurrent use.
+type Logs struct {
+	mu  sync.Mutex
+	all bytes.Buffer
 }
 
-// Log is all that the process has written.
-func (p *Process) Log() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.log.String()
+// Write implements io.Writer.
+func (l *Logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(b)
+}
+
+// String is all that was written.
+func (l *Logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.String()
 }
 
 // Kill ends the process without a chance to clean up, as kill -9 does.
@@ -73,7 +81,7 @@ func StartProcess(t testing.TB, name, binary string, env map[string]string, args
 	p := &Process{Name: name, done: make(chan struct{})}
 	p.cmd = exec.Command(binary, args...) //nolint:noctx // ended by the clean-up below, after its log was read
 	p.cmd.Dir = t.TempDir()
-	p.cmd.Stdout, p.cmd.Stderr = p, p
+	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.cmd.Dir}
 	for k, v := range env {
 		p.cmd.Env = append(p.cmd.Env, k+"="+v)

@@ -26,6 +26,9 @@ type Suite struct {
 	Sandbox string // AXP sandbox, as http://host:port
 	Admin   string // an admin port, as http://host:port
 
+	Logs *Logs  // of the one process
+	Stop func() // ends the one process; the test's end does it, too
+
 	Gateway, Orchestrator, Ingest, SandboxProcess, NATS *Process // nil in one process
 	env                                                 map[string]string
 	bin                                                 string

@@ -147,7 +147,11 @@ func (b *Bus) options(name string) []nats.Option {
 		// decides, and may still answer AXP in time.
 		nats.ReconnectBufSize(-1),
 		nats.ReconnectHandler(func(*nats.Conn) { b.onReconnect() }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { b.log.Warn("NATS disconnected", "error", err) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil { // nil: we closed it ourselves
+				b.log.Warn("NATS disconnected", "error", err)
+			}
+		}),
 		nats.ErrorHandler(b.onError),
 	}
 	if c.User != "" {

@@ -1,0 +1,30 @@
+// Command connector-dev is the connector with the AXP sandbox in the same
+// process: the whole chat on one machine, without an AXP account. Never for
+// production.
+package main
+
+import (
+	"context"
+	"os"
+
+	sandbox "github.com/axpchat/connector/services/axp-sandbox"
+	"github.com/axpchat/connector/services/connector"
+	"github.com/axpchat/connector/services/connector/dev"
+	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+)
+
+func main() { os.Exit(lifecycle.Main("connector-dev", run)) }
+
+func run(ctx context.Context, env lifecycle.Env) error {
+	cfg := dev.Defaults()
+	if handled, err := env.Command(&cfg); handled || err != nil {
+		return err
+	}
+	return connector.Main(ctx, env, &cfg.Connector, func(ctx context.Context, p connector.Params) (*connector.Connector, error) {
+		var axp *sandbox.Sandbox
+		p.Started = func(c *connector.Connector) { dev.Greet(env.Stdout, cfg, c, axp) }
+		c, box, err := dev.New(ctx, cfg, p)
+		axp = box // before Run, and so before Started
+		return c, err
+	})
+}

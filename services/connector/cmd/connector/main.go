@@ -1,0 +1,21 @@
+// Command connector runs gateway, session-orchestrator and webhook-ingest in one
+// process, with a NATS server of its own: all that a small installation needs.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/axpchat/connector/services/connector"
+	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+)
+
+func main() { os.Exit(lifecycle.Main("connector", run)) }
+
+func run(ctx context.Context, env lifecycle.Env) error {
+	var cfg connector.Config
+	if handled, err := env.Command(&cfg); handled || err != nil {
+		return err
+	}
+	return connector.Main(ctx, env, &cfg, connector.New)
+}
