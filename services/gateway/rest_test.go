@@ -126,6 +126,9 @@ func TestREST(t *testing.T) {
 		if p.Status != http.StatusBadRequest || len(p.Violations) != 1 || p.Violations[0].Field != "requestId" {
 			t.Fatalf("%+v", p)
 		}
+		if a := s.call(http.MethodPost, s.url("s1", "/engagements/e1/messages"), tok, `{"text":"hi","clientMessageId":"own"}`, "Idempotency-Key", "m-6"); a.status != http.StatusOK || !strings.Contains(a.body, `"own"`) {
+			t.Errorf("a message keeps its own id, got %d %s", a.status, a.body)
+		}
 		if a := s.call(http.MethodPost, s.url("s1", "/engagements/e1/messages"), tok, `{"text":"hi"}`, "Idempotency-Key", "m-7"); a.status != http.StatusOK || !strings.Contains(a.body, `"m-7"`) {
 			t.Fatalf("%+v", a)
 		}

@@ -83,21 +83,23 @@ func bind(req proto.Message, session string) error {
 }
 
 // SetRequestID gives a request the id that came beside it, such as in the header
-// Idempotency-Key. It fails where the request has another id of its own.
+// Idempotency-Key. It fails where the request has another id of its own. A
+// message keeps its own client_message_id: that is its identity on every
+// transport, while many HTTP clients make up a header for each call.
 func SetRequestID(req proto.Message, id string) error {
 	m := req.ProtoReflect()
-	field := m.Descriptor().Fields().ByName("request_id")
+	field, message := m.Descriptor().Fields().ByName("request_id"), false
 	if field == nil {
-		field = m.Descriptor().Fields().ByName("client_message_id")
+		field, message = m.Descriptor().Fields().ByName("client_message_id"), true
 	}
 	if field == nil {
 		return nil
 	}
-	switch own := m.Get(field).String(); own {
-	case id:
-		return nil
-	case "":
+	switch own := m.Get(field).String(); {
+	case own == "":
 		m.Set(field, protoreflect.ValueOfString(id))
+		return nil
+	case own == id, message:
 		return nil
 	default:
 		return errs.New(axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, "the header Idempotency-Key and the body name different ids").
