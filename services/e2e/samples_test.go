@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -130,9 +131,7 @@ func TestACallbackIsRoutedByAXPsIDsWhereOursIsMissing(t *testing.T) {
 			"channelProviderId": suitetest.Provider, "channelId": "Chat", "senderParticipantId": "p", "senderParticipantName": "Bo", "senderParticipantType": "BOT",
 			"status": "DELIVERED", "body": map[string]any{"elementType": "text", "elementText": map[string]any{"text": text}},
 		}
-		for k, v := range ids {
-			event[k] = v
-		}
+		maps.Copy(event, ids)
 		postCallback(ctx, t, hook, event)
 		if _, err := box.event(ctx, text, func(e *axpchatv1.Event) bool {
 			return e.GetMessageArrived().GetBody().GetElementText().GetText() == text

@@ -12,12 +12,14 @@ import (
 
 // TestStoryInOneProcess tells the whole chat against the all-in-one connector.
 func TestStoryInOneProcess(t *testing.T) {
+	t.Parallel()
 	tellStory(t, suitetest.Start(t))
 }
 
 // TestStoryInSeparateProcesses tells it against the three services as in
 // production: processes of their own over a standalone NATS server.
 func TestStoryInSeparateProcesses(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("builds and runs five processes")
 	}
@@ -87,6 +89,8 @@ type story struct {
 	app        customer
 	desk       suitetest.Desk
 	box        *inbox
+	drop       context.CancelFunc // ends the stream as a tunnel does
+	life       context.Context    // of the story
 	session    string
 	engagement string
 	dialog     string
@@ -95,6 +99,7 @@ type story struct {
 func (s *story) tell(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop() // ends the streams
+	s.life = ctx
 	steps := []struct {
 		name string
 		run  func(context.Context, *testing.T)
@@ -105,6 +110,7 @@ func (s *story) tell(t *testing.T) {
 		{"queue", s.queue},
 		{"agent accepts", s.agentAccepts},
 		{"messages both ways", s.talk},
+		{"a lost connection is resumed", s.resume},
 		{"agent leaves and the customer is told", s.agentLeaves},
 		{"a second agent goes on", s.secondAgent},
 		{"customer ends and the agent is told", s.customerEnds},
@@ -141,13 +147,57 @@ func (s *story) logIn(ctx context.Context, t *testing.T) {
 		t.Errorf("a repeated log-in must find the same session: %v, %v", again, err)
 	}
 	s.session = session.GetSessionId()
-	// The stream outlives this step: it ends with the story.
-	s.box, err = s.app.watch(context.WithoutCancel(ctx), s.session, "")
+	s.watch(ctx, t, "")
+	if got := s.box.welcome.GetSession().GetSessionId(); got != s.session {
+		t.Errorf("welcome to session %q", got)
+	}
+}
+
+// watch begins to receive after the cursor. The stream outlives the step: it
+// ends with the story, or when it is dropped.
+func (s *story) watch(ctx context.Context, t *testing.T, cursor string) {
+	t.Helper()
+	life, drop := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(s.life, drop)
+	box, err := s.app.watch(life, s.session, cursor)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := s.box.welcome.GetSession().GetSessionId(); got != s.session {
-		t.Errorf("welcome to session %q", got)
+	s.box, s.drop = box, drop
+}
+
+// resume: what is said while nobody listens comes after the cursor, once.
+func (s *story) resume(ctx context.Context, t *testing.T) {
+	before := s.box
+	s.drop()
+	var last uint64
+	if err := before.until(ctx, "the end of the stream", func() bool { last = before.last; return before.problem != nil }); err != nil {
+		t.Fatal(err)
+	}
+	cursor := before.cursor()
+	texts := []string{"are you there?", "take your time"}
+	for _, text := range texts {
+		if err := s.desk.Say(ctx, s.dialog, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.watch(ctx, t, cursor)
+	if _, err := s.box.event(ctx, "what was said meanwhile", func(e *axpchatv1.Event) bool {
+		return e.GetMessageArrived().GetBody().GetElementText().GetText() == texts[1]
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.box.mu.Lock()
+	defer s.box.mu.Unlock()
+	var got []string
+	for _, e := range s.box.events {
+		if e.GetSequence() <= last {
+			t.Errorf("event %d was before the cursor", e.GetSequence())
+		}
+		got = append(got, e.GetMessageArrived().GetBody().GetElementText().GetText())
+	}
+	if fmt.Sprint(got) != fmt.Sprint(texts) {
+		t.Errorf("after the cursor came %q, want %q", got, texts)
 	}
 }
 
@@ -369,7 +419,7 @@ func (s *story) history(ctx context.Context, t *testing.T) {
 			break
 		}
 	}
-	want := "[early 0 early 1 early 2 question 0 answer 0 question 1 answer 1 question 2 answer 2 question 3 answer 3 question 4 answer 4 still here last words]"
+	want := "[early 0 early 1 early 2 question 0 answer 0 question 1 answer 1 question 2 answer 2 question 3 answer 3 question 4 answer 4 are you there? take your time still here last words]"
 	if got := fmt.Sprint(texts); got != want {
 		t.Errorf("history %s\nwant    %s", got, want)
 	}

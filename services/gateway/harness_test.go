@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -58,9 +59,7 @@ func testConfig(t testing.TB, env map[string]string) gateway.Config {
 	t.Helper()
 	var cfg gateway.Config
 	values := map[string]string{"AUTH_HS256_SECRET": secret, "DRAIN_SPREAD": "200ms", "DRAIN_GRACE": "100ms", "DELIVERY_TAIL_CHECK": "200ms"}
-	for k, v := range env {
-		values[k] = v
-	}
+	maps.Copy(values, env)
 	src := config.Sources{
 		Lookup:   func(k string) (string, bool) { v, ok := values[k]; return v, ok },
 		ReadFile: func(string) ([]byte, error) { return nil, nil },

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -62,7 +63,7 @@ type grpcFollower struct {
 
 func (f *grpcFollower) next() (*axpchatv1.ConnectResponse, error) {
 	frame, err := f.recv()
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = errs.From(err)
 	}
 	return frame, err

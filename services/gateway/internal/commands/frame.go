@@ -70,10 +70,10 @@ func run[Req proto.Message, Resp any](ctx context.Context, s *Service, session s
 func bind(req proto.Message, session string) error {
 	m := req.ProtoReflect()
 	field := m.Descriptor().Fields().ByName("session_id")
-	switch named := m.Get(field).String(); {
-	case named == session:
+	switch m.Get(field).String() {
+	case session:
 		return nil
-	case named == "":
+	case "":
 		m.Set(field, protoreflect.ValueOfString(session))
 		return nil
 	default:

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/axpchat/connector/services/internal/kit/bus"
@@ -50,11 +51,7 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) followed() map[bus.SessionKey]*feed {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	feeds := make(map[bus.SessionKey]*feed, len(e.feeds))
-	for k, f := range e.feeds {
-		feeds[k] = f
-	}
-	return feeds
+	return maps.Clone(e.feeds)
 }
 
 // all looks at every followed session.

@@ -58,7 +58,7 @@ func (f *fold) upsert(ev *axpchatv1.Event, m *axpchatv1.Message, status axpchatv
 	if m.GetClientMessageId() == "" {
 		m.ClientMessageId = was.GetClientMessageId()
 	}
-	if m.Body == nil {
+	if m.GetBody() == nil {
 		m.Body = was.GetBody()
 	}
 	if m.GetAxpMessageId() == "" {

@@ -81,8 +81,8 @@ func (p *Poller) wait(ctx context.Context, at delivery.Request, patience time.Du
 	}
 	defer sub.Close()
 	// It can be too old now, where it was not a moment ago.
-	if resp.Reset_ = sub.Reset(); resp.Reset_ != nil {
-		resp.Cursor = resp.Reset_.GetCursor()
+	if reset := sub.Reset(); reset != nil {
+		resp.Reset_, resp.Cursor = reset, reset.GetCursor()
 		return nil
 	}
 	resp.Cursor = sub.Cursor()
@@ -91,15 +91,15 @@ func (p *Poller) wait(ctx context.Context, at delivery.Request, patience time.Du
 	defer timer.Stop()
 	caughtUp := sub.CaughtUp()
 	for {
-		for len(resp.Events) < limit {
+		for len(resp.GetEvents()) < limit {
 			ev, ok := sub.Take()
 			if !ok {
 				break
 			}
-			resp.Events, resp.Cursor = append(resp.Events, ev), ev.GetCursor()
+			resp.Events, resp.Cursor = append(resp.GetEvents(), ev), ev.GetCursor()
 		}
-		if _, ended := sub.End(); ended || len(resp.Events) > 0 {
-			resp.More = len(resp.Events) == limit
+		if _, ended := sub.End(); ended || len(resp.GetEvents()) > 0 {
+			resp.More = len(resp.GetEvents()) == limit
 			return nil
 		}
 		select {

@@ -153,13 +153,11 @@ func (t *transport) ping(ctx context.Context, every time.Duration) {
 
 // Send implements stream.Sender.
 func (t *transport) Send(ctx context.Context, f *axpchatv1.ConnectResponse) error {
-	kind, data, err := ws.MessageText, []byte(nil), error(nil)
+	kind, encode := ws.MessageText, protojson.Marshal
 	if t.binary {
-		kind = ws.MessageBinary
-		data, err = proto.Marshal(f)
-	} else {
-		data, err = protojson.Marshal(f)
+		kind, encode = ws.MessageBinary, proto.Marshal
 	}
+	data, err := encode(f)
 	if err != nil {
 		return fmt.Errorf("encode frame: %w", err)
 	}

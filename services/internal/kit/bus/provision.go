@@ -69,8 +69,7 @@ func (b *Bus) ensure(ctx context.Context, what string, f func(context.Context) e
 }
 
 func transient(err error) bool {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return api.Code == 503 || api.ErrorCode == 10074 // no suitable peers yet
 	}
 	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) ||

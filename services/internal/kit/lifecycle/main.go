@@ -54,7 +54,7 @@ func Main(name string, run func(ctx context.Context, env Env) error) int {
 	p := process{
 		env:     Env{Name: name, Args: os.Args[1:], Sources: config.OS(), Stdout: os.Stdout, Stderr: os.Stderr},
 		signals: signals,
-		exit:    os.Exit, //nolint:forbidigo // at the second signal nobody waits for main any more
+		exit:    os.Exit, // at the second signal nobody waits for main any more
 	}
 	return p.main(run)
 }
