@@ -119,9 +119,14 @@ func streamOf(subject string) string {
 	return UnroutedStream
 }
 
+// errCodeDuplicateInProcess is what a cluster answers while an earlier attempt
+// under the same id is stored but not yet applied: the outcome is open, and one
+// of the next attempts is told.
+const errCodeDuplicateInProcess jetstream.ErrorCode = 10158
+
 func repeatable(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return api.Code >= 500
+		return api.Code >= 500 || api.ErrorCode == errCodeDuplicateInProcess
 	}
 	return !errors.Is(err, nats.ErrMaxPayload) && !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, nats.ErrBadSubject)
 }

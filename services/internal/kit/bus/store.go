@@ -2,12 +2,14 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
@@ -63,25 +65,82 @@ func (s *Store[T]) open(ctx context.Context) (jetstream.KeyValue, error) {
 	return kv, nil
 }
 
-// Get reads a value and its revision; ErrNotFound where there is none.
+// Get reads a value and its revision; ErrNotFound where there is none. Any
+// replica may answer, so a value can be a moment old; that there is none is the
+// leader's word alone, since callers tell clients never to come back.
 func (s *Store[T]) Get(ctx context.Context, key string) (T, uint64, error) {
 	var zero T
 	kv, err := s.open(ctx)
 	if err != nil {
 		return zero, 0, err
 	}
+	var data []byte
+	var rev uint64
 	e, err := kv.Get(ctx, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrInvalidKey) {
+	switch {
+	case errors.Is(err, jetstream.ErrInvalidKey):
 		return zero, 0, ErrNotFound
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		data, rev, err = s.askLeader(ctx, key)
+	case err == nil:
+		data, rev = e.Value(), e.Revision()
+	}
+	if errors.Is(err, ErrNotFound) {
+		return zero, 0, err
 	}
 	if err != nil {
 		return zero, 0, fmt.Errorf("read from bucket %s: %w", s.bucket, err)
 	}
 	v := s.empty()
-	if err := proto.Unmarshal(e.Value(), v); err != nil {
+	if err := proto.Unmarshal(data, v); err != nil {
 		return zero, 0, fmt.Errorf("decode value of bucket %s: %w", s.bucket, err)
 	}
-	return v, e.Revision(), nil
+	return v, rev, nil
+}
+
+// askLeader reads from the leader of the bucket's stream, which the client
+// library can't be told to do.
+func (s *Store[T]) askLeader(ctx context.Context, key string) (data []byte, rev uint64, err error) {
+	if _, has := ctx.Deadline(); !has {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, publishTimeout)
+		defer cancel()
+	}
+	req, err := json.Marshal(map[string]string{"last_by_subj": "$KV." + s.bucket + "." + key})
+	if err != nil {
+		return nil, 0, err
+	}
+	answer, err := s.js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET.KV_"+s.bucket, req)
+	if err != nil {
+		return nil, 0, err
+	}
+	var got struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Sequence uint64 `json:"seq"`
+			Header   []byte `json:"hdrs"`
+			Data     []byte `json:"data"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(answer.Data, &got); err != nil {
+		return nil, 0, err
+	}
+	switch {
+	case got.Error != nil && got.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return nil, 0, ErrNotFound
+	case got.Error != nil:
+		return nil, 0, got.Error
+	}
+	if len(got.Message.Header) > 0 {
+		h, err := nats.DecodeHeadersMsg(got.Message.Header)
+		if err != nil {
+			return nil, 0, err
+		}
+		if h.Get("KV-Operation") != "" || h.Get("Nats-Marker-Reason") != "" {
+			return nil, 0, ErrNotFound // the mark that a deletion leaves
+		}
+	}
+	return got.Message.Data, got.Message.Sequence, nil
 }
 
 // Create stores a value under a new key; ErrExists where the key is there. A

@@ -1,0 +1,59 @@
+package bus_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
+	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
+)
+
+// TestTheLeaderIsAskedBeforeAKeyCountsAsMissing: what a replica that is behind
+// does not have is read from the leader, with the same outcome for a key that is
+// there, was never there, and was deleted.
+func TestTheLeaderIsAskedBeforeAKeyCountsAsMissing(t *testing.T) {
+	b := bustest.Start(t)
+	ctx, key := t.Context(), bus.SessionKeyOf("ABCDEF", "s1")
+	if _, _, err := b.SessionFromLeader(ctx, key); !errors.Is(err, bus.ErrNotFound) {
+		t.Fatalf("a key that never was: %v", err)
+	}
+	rev, err := b.Sessions.Create(ctx, key, &busv1.SessionRecord{Subject: "ada"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, got, err := b.SessionFromLeader(ctx, key)
+	rec := &busv1.SessionRecord{}
+	if err != nil || got != rev || proto.Unmarshal(data, rec) != nil || rec.GetSubject() != "ada" {
+		t.Fatalf("revision %d, want %d, record %v, error %v", got, rev, rec, err)
+	}
+	if err := b.Sessions.Delete(ctx, key, rev); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := b.SessionFromLeader(ctx, key); !errors.Is(err, bus.ErrNotFound) {
+		t.Fatalf("a deleted key: %v", err)
+	}
+}
+
+func TestWhichFailuresOfPublishingAreTriedAgain(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		want bool
+	}{
+		{"an earlier attempt is stored but not applied yet", &jetstream.APIError{Code: 409, ErrorCode: 10158}, true},
+		{"no leader", fmt.Errorf("x: %w", &jetstream.APIError{Code: 503, ErrorCode: 10008}), true},
+		{"nobody answers", nats.ErrNoResponders, true},
+		{"a wrong request", &jetstream.APIError{Code: 400, ErrorCode: 10003}, false},
+		{"too large", nats.ErrMaxPayload, false},
+	} {
+		if got := bus.Repeatable(c.err); got != c.want {
+			t.Errorf("%s: tried again %v, want %v", c.name, got, c.want)
+		}
+	}
+}
