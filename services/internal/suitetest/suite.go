@@ -44,7 +44,14 @@ func StartProcesses(t testing.TB) *Suite {
 	t.Helper()
 	bin := Binaries(t, "./gateway/cmd/gateway", "./session-orchestrator/cmd/session-orchestrator",
 		"./webhook-ingest/cmd/webhook-ingest", "./axp-sandbox/cmd/axp-sandbox", "github.com/nats-io/nats-server/v2")
-	port := func() string { return net.JoinHostPort("127.0.0.1", FreePort(t)) }
+	ports := &Ports{}
+	port := func() string {
+		addr, err := ports.Addr()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return addr
+	}
 	natsAddr, sandbox, grpcAddr, httpAddr, hook, orch := port(), port(), port(), port(), port(), port()
 	adminGateway, adminIngest, adminOrch := port(), port(), port()
 	_, natsPort, _ := net.SplitHostPort(natsAddr)

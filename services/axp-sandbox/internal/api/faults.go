@@ -1,154 +1,216 @@
 package api
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 )
 
+// Kinds of faults.
+const (
+	Latency     = "latency"     // the call takes DelayMs longer
+	StatusFault = "status"      // Status is answered
+	ResetBefore = "resetBefore" // the connection is reset, nothing was done
+	ResetAfter  = "resetAfter"  // the call takes effect, then the connection is reset
+	AnswerLost  = "answerLost"  // the call takes effect, then 503 is answered
+	Revoke      = "revokeToken" // every token is revoked before the call is looked at
+)
+
 // Fault makes calls of an operation go wrong.
 type Fault struct {
-	Operation         string  `json:"operation"`   // an operationId of AXP's documents, or *
-	Kind              string  `json:"kind"`        // latency, status, resetBefore, resetAfter
-	Count             int     `json:"count"`       // how many calls; 0: until healed
-	Probability       float64 `json:"probability"` // of each call; 0: every one
-	DelayMs           int     `json:"delayMs"`     // for latency, and before the others
-	Status            int     `json:"status"`      // for status
-	RetryAfterSeconds int     `json:"retryAfterSeconds"`
-	AfterEffect       bool    `json:"afterEffect"` // for status: the call takes effect, then the status is answered
+	Operation   string  `json:"operation"`   // an operationId of AXP's documents; * or empty: every one
+	Kind        string  `json:"kind"`        // one of the kinds
+	Count       int     `json:"count"`       // how many calls; 0: until healed
+	Probability float64 `json:"probability"` // of each call; 0: every one
+	DurationMs  int     `json:"durationMs"`  // from now on; 0: until healed
+	DelayMs     int     `json:"delayMs"`     // for latency, and before the others
+	Status      int     `json:"status"`      // for status
+	AfterEffect bool    `json:"afterEffect"` // for status and latency: the call takes effect, then waits or fails
+
+	RetryAfterSeconds     int `json:"retryAfterSeconds"`     // for status; 0: no Retry-After
+	RateLimitResetSeconds int `json:"rateLimitResetSeconds"` // for status; 0: no RateLimit headers
+
+	until time.Time
 }
 
-// Call is a call that was made.
-type Call struct {
-	Time      time.Time `json:"time"`
-	Operation string    `json:"operation"`
-	Method    string    `json:"method"`
-	Path      string    `json:"path"`
-	Status    int       `json:"status"` // 0: the connection was cut
-	Fault     string    `json:"fault,omitempty"`
-}
-
-// maxCalls bounds what is remembered.
-const maxCalls = 10000
-
-type recorder struct {
-	now    func() time.Time
-	mu     sync.Mutex
-	rng    *rand.Rand
-	faults []Fault
-	calls  []Call
-}
-
-func newRecorder(now func() time.Time, seed uint64) *recorder {
-	return &recorder{now: now, rng: rand.New(rand.NewPCG(seed, seed))} //nolint:gosec // faults are to be repeatable, not secret
-}
-
-func (rec *recorder) inject(f Fault) {
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
-	rec.faults = append(rec.faults, f)
-}
-
-func (rec *recorder) heal() {
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
-	rec.faults = nil
-}
-
-func (rec *recorder) forget() {
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
-	rec.faults, rec.calls = nil, nil
-}
-
-func (rec *recorder) list(operation string) []Call {
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
-	out := []Call{}
-	for _, c := range rec.calls {
-		if operation == "" || c.Operation == operation {
-			out = append(out, c)
-		}
+func (f Fault) check() error {
+	switch {
+	case f.Kind == StatusFault && (f.Status < 400 || f.Status > 599):
+		return fmt.Errorf("status must be 400 to 599")
+	case f.Kind == Latency && f.DelayMs == 0:
+		return fmt.Errorf("delayMs must be more than 0")
+	case !slices.Contains([]string{Latency, StatusFault, ResetBefore, ResetAfter, AnswerLost, Revoke}, f.Kind):
+		return fmt.Errorf("kind must be %s, %s, %s, %s, %s or %s", Latency, StatusFault, ResetBefore, ResetAfter, AnswerLost, Revoke)
+	case f.Probability < 0 || f.Probability > 1:
+		return fmt.Errorf("probability must be 0 to 1")
+	case min(f.Count, f.DelayMs, f.DurationMs, f.RetryAfterSeconds, f.RateLimitResetSeconds) < 0:
+		return fmt.Errorf("numbers must not be negative")
+	case f.Operation != "*" && !slices.Contains(Operations(), f.Operation):
+		return fmt.Errorf("operation must be * or an operationId of AXP's documents")
 	}
-	return out
+	return nil
 }
 
-// fault takes the fault for a call.
-func (rec *recorder) fault(operation string) Fault {
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
-	for i := range rec.faults {
-		f := &rec.faults[i]
-		if f.Operation != operation && f.Operation != "*" || f.Probability > 0 && rec.rng.Float64() >= f.Probability {
+// faults are those that wait for calls. Which calls one with a probability
+// hits depends on the seed and the order of the calls alone.
+type faults struct {
+	now func() time.Time
+
+	mu   sync.Mutex
+	rng  *rand.Rand
+	list []Fault
+}
+
+func newFaults(now func() time.Time, seed uint64) *faults {
+	f := &faults{now: now}
+	f.seed(seed)
+	return f
+}
+
+func (s *faults) seed(seed uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rng = rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // faults are to be repeatable, not secret
+}
+
+func (s *faults) inject(f Fault) (Fault, error) {
+	f.Operation = cmp.Or(f.Operation, "*")
+	if err := f.check(); err != nil {
+		return f, err
+	}
+	if f.DurationMs > 0 {
+		f.until = s.now().Add(time.Duration(f.DurationMs) * time.Millisecond)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, f)
+	return f, nil
+}
+
+func (s *faults) heal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = nil
+}
+
+// active lists the faults that wait for calls.
+func (s *faults) active() []Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expire()
+	return append([]Fault{}, s.list...)
+}
+
+func (s *faults) expire() {
+	now := s.now()
+	s.list = slices.DeleteFunc(s.list, func(f Fault) bool { return !f.until.IsZero() && !now.Before(f.until) })
+}
+
+// take is the fault for a call.
+func (s *faults) take(operation string) Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expire()
+	for i := range s.list {
+		f := &s.list[i]
+		if f.Operation != operation && f.Operation != "*" || f.Probability > 0 && s.rng.Float64() >= f.Probability {
 			continue
 		}
 		out := *f
-		if f.Count > 0 {
+		if f.Count == 1 {
+			s.list = slices.Delete(s.list, i, i+1)
+		} else if f.Count > 1 {
 			f.Count--
-			if f.Count == 0 {
-				rec.faults = slices.Delete(rec.faults, i, i+1)
-			}
 		}
 		return out
 	}
 	return Fault{}
 }
 
-func (rec *recorder) note(operation string, r *http.Request, status int, fault string) {
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
-	if len(rec.calls) >= maxCalls {
-		rec.calls = slices.Delete(rec.calls, 0, maxCalls/10)
+// strike lets a fault happen to a call. It returns the status that was
+// answered; 0 where the connection was cut or the caller has gone.
+func (f Fault) strike(w http.ResponseWriter, r *http.Request, h http.HandlerFunc) int {
+	delay := time.Duration(f.DelayMs) * time.Millisecond
+	if !f.AfterEffect && !pause(r.Context(), delay) {
+		return 0
 	}
-	rec.calls = append(rec.calls, Call{Time: rec.now().UTC(), Operation: operation, Method: r.Method, Path: r.URL.Path, Status: status, Fault: fault})
+	switch f.Kind {
+	case ResetBefore:
+		cut(w)
+		return 0
+	case ResetAfter:
+		h(newBuffer(), r)
+		cut(w)
+		return 0
+	case AnswerLost:
+		h(newBuffer(), r)
+		refuse(http.StatusServiceUnavailable, "the answer was lost").write(w, r)
+		return http.StatusServiceUnavailable
+	case StatusFault:
+		if f.AfterEffect {
+			h(newBuffer(), r)
+			if !pause(r.Context(), delay) {
+				return 0
+			}
+		}
+		f.answer(w, r)
+		return f.Status
+	}
+	if f.Kind == Latency && f.AfterEffect {
+		b := newBuffer()
+		h(b, r)
+		if !pause(r.Context(), delay) {
+			return 0
+		}
+		b.copyTo(w)
+		return b.status
+	}
+	sw := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+	h(sw, r)
+	return sw.status
 }
 
-// wrap records the calls of an operation and lets its faults happen.
-func (rec *recorder) wrap(operation string, h http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		f := rec.fault(operation)
-		if f.DelayMs > 0 && !sleep(r.Context(), time.Duration(f.DelayMs)*time.Millisecond) {
-			rec.note(operation, r, 0, f.Kind)
-			return
-		}
-		switch f.Kind {
-		case "resetBefore":
-			rec.note(operation, r, 0, f.Kind)
-			cut(w)
-		case "resetAfter":
-			h(httptest.NewRecorder(), r)
-			rec.note(operation, r, 0, f.Kind)
-			cut(w)
-		case "status":
-			if f.AfterEffect {
-				h(httptest.NewRecorder(), r)
-			}
-			if f.RetryAfterSeconds > 0 {
-				w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfterSeconds))
-			}
-			rec.note(operation, r, f.Status, f.Kind)
-			refuse(f.Status, "a fault was asked for").write(w)
-		default:
-			sw := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-			h(sw, r)
-			rec.note(operation, r, sw.status, f.Kind)
-		}
+func (f Fault) answer(w http.ResponseWriter, r *http.Request) {
+	if f.RetryAfterSeconds > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfterSeconds))
 	}
+	if f.RateLimitResetSeconds > 0 {
+		w.Header().Set("RateLimit-Limit", "100")
+		w.Header().Set("RateLimit-Remaining", "0")
+		w.Header().Set("RateLimit-Reset", strconv.Itoa(f.RateLimitResetSeconds))
+		w.Header().Set("RateLimit-Policy", "100;w=60")
+	}
+	detail := "a fault was asked for"
+	if f.Status == http.StatusUnauthorized {
+		detail = refusedToken
+	}
+	refuse(f.Status, detail).write(w, r)
 }
 
-// cut breaks the connection without an answer.
+// cut resets the connection without an answer.
 func cut(w http.ResponseWriter) {
-	if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
-		_ = conn.Close() // that is the point
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler) // the server closes the connection then
 	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // closing is then a reset; a plain end else
+	}
+	_ = conn.Close() // that is the point
 }
 
-func sleep(ctx context.Context, d time.Duration) bool {
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -170,3 +232,24 @@ func (w *statusWriter) WriteHeader(status int) {
 }
 
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// buffer keeps an answer back.
+type buffer struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func newBuffer() *buffer { return &buffer{header: http.Header{}, status: http.StatusOK} }
+
+func (b *buffer) Header() http.Header           { return b.header }
+func (b *buffer) WriteHeader(status int)        { b.status = status }
+func (b *buffer) Write(data []byte) (int, error) { return b.body.Write(data) }
+
+func (b *buffer) copyTo(w http.ResponseWriter) {
+	for name, values := range b.header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(b.status)
+	_, _ = w.Write(b.body.Bytes()) // the caller has gone otherwise
+}

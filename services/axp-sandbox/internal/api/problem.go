@@ -1,8 +1,9 @@
 package api
 
 import (
-	"encoding/json"
 	"net/http"
+
+	"github.com/axpchat/connector/services/axp-sandbox/internal/reply"
 )
 
 // problem is AXP's error body.
@@ -19,10 +20,14 @@ func refuse(status int, detail string, vs ...Violation) *problem {
 	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, Violations: vs}
 }
 
-func (p *problem) write(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // the caller has gone otherwise
+// invalid is the answer to a request that breaks rules.
+func invalid(vs ...Violation) *problem {
+	return refuse(http.StatusBadRequest, "Validation failed", vs...)
+}
+
+func (p *problem) write(w http.ResponseWriter, r *http.Request) {
+	p.Instance = r.URL.EscapedPath()
+	reply.Problem(w, p.Status, p)
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
@@ -30,7 +35,5 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 		w.WriteHeader(status)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the caller has gone otherwise
+	reply.JSON(w, status, v)
 }

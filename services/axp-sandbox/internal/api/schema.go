@@ -1,7 +1,10 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
+	"math"
+	"net/url"
 	"regexp"
 	"slices"
 	"time"
@@ -25,8 +28,36 @@ const (
 	codePattern = 20006
 )
 
-// rule checks one JSON value.
+// rule checks one JSON value. What AXP's documents do not call nullable must
+// not be null: each rule refuses it by the value's type.
 type rule func(path string, v any) []Violation
+
+// join names a field of path; the path of the body itself is empty.
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// named gives a body that is not made of fields a name of its own, so that
+// violations of the whole of it name something.
+func named(name string, r rule) rule {
+	return func(_ string, v any) []Violation {
+		vs := r("", v)
+		for i := range vs {
+			if vs[i].Field == "" {
+				vs[i].Field = name
+			}
+		}
+		return vs
+	}
+}
+
+func sorted(vs []Violation) []Violation {
+	slices.SortStableFunc(vs, func(a, b Violation) int { return cmp.Compare(a.Field, b.Field) })
+	return vs
+}
 
 func fail(path string, code int, format string, args ...any) []Violation {
 	return []Violation{{Field: path, Message: fmt.Sprintf(format, args...), Code: code}}
@@ -81,12 +112,13 @@ func instant(path string, v any) []Violation {
 	return nil
 }
 
-func atLeast(least float64) rule {
+// whole is a whole number, which AXP calls a long.
+func whole(least float64) rule {
 	return func(path string, v any) []Violation {
 		n, ok := v.(float64)
 		switch {
-		case !ok:
-			return fail(path, codeType, "must be a number")
+		case !ok || n != math.Trunc(n) || n > 1<<53:
+			return fail(path, codeType, "must be a whole number")
 		case n < least:
 			return fail(path, codeSize, "must be at least %v", least)
 		}
@@ -123,11 +155,11 @@ func dictionary(least, most, key int, value rule) rule {
 		var out []Violation
 		for k, x := range m {
 			if length(k) > key {
-				out = append(out, fail(path+"."+k, codeLength, "name must have at most %d characters", key)...)
+				out = append(out, fail(join(path, k), codeLength, "name must have at most %d characters", key)...)
 			}
-			out = append(out, value(path+"."+k, x)...)
+			out = append(out, value(join(path, k), x)...)
 		}
-		return out
+		return sorted(out)
 	}
 }
 
@@ -143,36 +175,47 @@ func (o object) check(path string, v any) []Violation {
 	if !ok {
 		return fail(path, codeType, "must be an object")
 	}
-	prefix := path
-	if prefix != "" {
-		prefix += "."
-	}
 	var out []Violation
 	for _, name := range o.required {
 		if x, ok := m[name]; !ok || x == nil {
-			out = append(out, fail(prefix+name, codeMissing, "must not be null")...)
+			out = append(out, fail(join(path, name), codeMissing, "must not be null")...)
 		}
 	}
 	for name, r := range o.fields {
-		if x, ok := m[name]; ok && x != nil {
-			out = append(out, r(prefix+name, x)...)
+		x, ok := m[name]
+		if !ok || x == nil && slices.Contains(o.required, name) {
+			continue
 		}
+		out = append(out, r(join(path, name), x)...)
 	}
-	slices.SortFunc(out, func(a, b Violation) int {
-		if a.Field < b.Field {
-			return -1
-		}
-		return 1
-	})
-	return out
+	return sorted(out)
 }
 
 var (
 	accountPattern = regexp.MustCompile(`^[a-zA-Z]{6}$`)
 	idPattern      = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
-	httpsPattern   = regexp.MustCompile(`^https://[^\s]+$`)
-	httpPattern    = regexp.MustCompile(`^https?://[^\s]+$`)
 )
+
+// address is where callbacks can go: AXP wants https.
+func address(plainHTTP bool) rule {
+	return func(path string, v any) []Violation {
+		s, ok := v.(string)
+		if !ok {
+			return fail(path, codeType, "must be a string")
+		}
+		if length(s) < 1 || length(s) > 2048 {
+			return fail(path, codeLength, "length must be 1 to 2048")
+		}
+		u, err := url.Parse(s)
+		switch {
+		case err != nil || u.Hostname() == "":
+			return fail(path, codePattern, "must be an absolute URL")
+		case u.Scheme == "https" || u.Scheme == "http" && plainHTTP:
+			return nil
+		}
+		return fail(path, codePattern, "must begin with https://")
+	}
+}
 
 // schemas of request bodies, after AXP's documents.
 type schemas struct {
@@ -184,10 +227,6 @@ func newSchemas(plainHTTP bool) schemas {
 	identifiers := dictionary(1, 10, 50, list(0, 5, text(1, 256)))
 	parameters := dictionary(0, 20, 64, text(0, 256))
 	reason := oneOf("USER_CLOSED", "USER_INACTIVE", "SYSTEM_CLOSED", "UNKNOWN")
-	callback := matching(httpsPattern)
-	if plainHTTP {
-		callback = matching(httpPattern)
-	}
 	headers := object{fields: map[string]rule{
 		"priority": text(0, 32), "sensitivity": text(0, 32), "encoding": text(0, 32), "subject": text(0, 256), "from": text(0, 256),
 		"replyTo": text(0, 256), "clientDeviceTag": text(0, 256), "messageSourceServerTag": text(0, 256), "providerTimestamp": instant,
@@ -199,31 +238,34 @@ func newSchemas(plainHTTP bool) schemas {
 		"elementType": text(1, 50), "elementText": words.check, "payload": text(0, 4096),
 	}}
 	return schemas{
-		createSession: object{required: []string{"channelProviderId", "customerIdentifiers"}, fields: map[string]rule{
+		createSession: named("body", object{required: []string{"channelProviderId", "customerIdentifiers"}, fields: map[string]rule{
 			"accountId": matching(accountPattern), "channelProviderId": text(3, 256), "customerIdentifiers": identifiers,
 			"displayName": text(0, 70), "sessionParameters": parameters, "providerCustomerId": text(0, 256), "correlationId": text(0, 256),
-		}}.check,
-		identifiers: identifiers,
-		parameters:  parameters,
-		createEngagement: object{required: []string{"sessionId", "channelId"}, fields: map[string]rule{
+		}}.check),
+		identifiers: named("customerIdentifiers", identifiers),
+		parameters:  named("sessionParameters", parameters),
+		createEngagement: named("body", object{required: []string{"sessionId", "channelId"}, fields: map[string]rule{
 			"sessionId": id, "channelId": text(3, 50), "conversation": text(0, 256), "providerDialogId": text(0, 256),
 			"engagementParameters": parameters, "correlationId": text(0, 256),
-		}}.check,
-		join:       object{required: []string{"sessionId", "dialogId"}, fields: map[string]rule{"sessionId": id, "dialogId": id, "correlationId": text(0, 256)}}.check,
-		disconnect: object{required: []string{"sessionId", "dialogId"}, fields: map[string]rule{"sessionId": id, "dialogId": id, "reason": reason, "correlationId": text(0, 256)}}.check,
-		sendMessage: object{required: []string{"body", "sessionId", "dialogId"}, fields: map[string]rule{
+		}}.check),
+		join: named("body", object{required: []string{"sessionId", "dialogId"}, fields: map[string]rule{
+			"sessionId": id, "dialogId": id, "correlationId": text(0, 256),
+		}}.check),
+		disconnect: named("body", object{required: []string{"sessionId", "dialogId"}, fields: map[string]rule{
+			"sessionId": id, "dialogId": id, "reason": reason, "correlationId": text(0, 256),
+		}}.check),
+		sendMessage: named("body", object{required: []string{"body", "sessionId", "dialogId"}, fields: map[string]rule{
 			"sessionId": id, "dialogId": id, "body": body.check, "fallbackText": text(0, 256), "headers": headers.check, "customData": parameters,
 			"senderParticipantName": text(0, 70), "parentMessageId": text(0, 256), "providerMessageId": text(0, 256),
 			"providerParentMessageId": text(0, 256), "correlationId": text(0, 256),
-		}}.check,
-		subscription: object{required: []string{"channelProviderId", "callbackUrl", "eventTypes"}, fields: map[string]rule{
-			"channelProviderId": text(3, 256),
-			"callbackUrl":       func(path string, v any) []Violation { return append(text(1, 2048)(path, v), callback(path, v)...) },
+		}}.check),
+		subscription: named("body", object{required: []string{"channelProviderId", "callbackUrl", "eventTypes"}, fields: map[string]rule{
+			"channelProviderId": text(3, 256), "callbackUrl": address(plainHTTP),
 			"eventTypes": list(1, 6, oneOf("MESSAGES", "CUSTOMER_MESSAGES", "CC_MESSAGES", "PARTICIPANT_ADDED", "PARTICIPANT_DISCONNECTED",
 				"ENGAGEMENT_CREATED", "ENGAGEMENT_ERROR", "TYPING", "ALL")),
-		}}.check,
-		upload: object{required: []string{"mediaName", "mediaContentType", "mediaSize"}, fields: map[string]rule{
-			"mediaName": text(1, 255), "mediaContentType": text(1, 255), "mediaSize": atLeast(1),
-		}}.check,
+		}}.check),
+		upload: named("body", object{required: []string{"mediaName", "mediaContentType", "mediaSize"}, fields: map[string]rule{
+			"mediaName": text(1, 255), "mediaContentType": text(1, 255), "mediaSize": whole(1),
+		}}.check),
 	}
 }
