@@ -37,6 +37,7 @@ type Engine struct {
 	mu     sync.Mutex
 	closed bool
 	feeds  map[bus.SessionKey]*feed
+	crowd  crowd
 	work   sync.WaitGroup
 }
 

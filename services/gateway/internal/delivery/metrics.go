@@ -17,6 +17,7 @@ type metrics struct {
 	slowClients   metric.Int64Counter
 	resets        metric.Int64Counter
 	fromJournal   metric.Int64Counter
+	looks         metric.Int64Counter
 }
 
 func newMetrics(provider metric.MeterProvider) (m metrics, err error) {
@@ -32,6 +33,7 @@ func newMetrics(provider metric.MeterProvider) (m metrics, err error) {
 		{&m.gaps, "axpchat.delivery.gaps", "Live events that were missing and fetched from the journal."},
 		{&m.slowClients, "axpchat.delivery.slow_consumers", "Clients that were dropped because they read too slowly."},
 		{&m.resets, "axpchat.delivery.resets", "Cursors that could not be honoured, by reason."},
+		{&m.looks, "axpchat.delivery.common_looks", "Subscriptions whose catch-up was answered by a look for many at once, by whether there was something new."},
 		{&m.fromJournal, "axpchat.delivery.journal_events", "Events that were read from the journal."},
 	} {
 		if *c.counter, err = meter.Int64Counter(c.name, metric.WithDescription(c.about)); err != nil {
@@ -45,6 +47,10 @@ func (m metrics) attached(ctx context.Context, n int64) { m.subscriptions.Add(ct
 func (m metrics) gap(ctx context.Context)               { m.gaps.Add(ctx, 1) }
 func (m metrics) slow(ctx context.Context)              { m.slowClients.Add(ctx, 1) }
 func (m metrics) caughtUp(ctx context.Context, n int)   { m.fromJournal.Add(ctx, int64(n)) }
+func (m metrics) looked(ctx context.Context, all, behind int) {
+	m.looks.Add(ctx, int64(behind), metric.WithAttributes(attribute.Bool("new", true)))
+	m.looks.Add(ctx, int64(all-behind), metric.WithAttributes(attribute.Bool("new", false)))
+}
 func (m metrics) reset(ctx context.Context, r axpchatv1.ResetReason) {
 	m.resets.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", r.String())))
 }

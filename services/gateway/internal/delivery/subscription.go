@@ -165,6 +165,9 @@ const (
 // fills the queue by force: a client that reads slowly gets its history at its
 // own pace, one that reads nothing is dropped.
 func (s *Subscription) catchUp() {
+	if s.engine.gather(s) && s.room(pendingBytes) && s.settle() {
+		return
+	}
 	progress, pause := time.Now(), firstPause
 	for s.ctx.Err() == nil {
 		before := s.position()
@@ -208,13 +211,18 @@ func (s *Subscription) readOn() (done bool, err error) {
 	if !s.room(pendingBytes) {
 		return false, nil
 	}
+	return s.settle(), nil
+}
+
+// settle tries to go live.
+func (s *Subscription) settle() bool {
 	s.mu.Lock()
-	done = s.splice.settle()
+	done := s.splice.settle()
 	s.mu.Unlock()
 	if done {
 		s.markCaughtUp()
 	}
-	return done, nil
+	return done
 }
 
 // markCaughtUp is only called by the one catch-up that runs.
