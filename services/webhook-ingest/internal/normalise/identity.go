@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // identify derives the event's id from what identifies the event for AXP, which
@@ -13,45 +14,110 @@ import (
 //
 //   - a message by messageId, status and lastUpdatedAt, for the same messageId
 //     with other ones is an update; without messageId by dialog and messageIndex,
-//     then by providerMessageId;
+//     then by dialog and providerMessageId. Without lastUpdatedAt nothing but the
+//     content tells an update, so all of it counts but what describes the call;
 //   - a participant's event by its state: type, dialog, connection and eventDate;
 //   - the creation of an engagement by its dialog;
-//   - an engagement's error by what failed and the request that it belongs to;
-//   - all else, and what lacks these fields, by its whole content.
+//   - an engagement's error by what failed, how, and the request that it belongs
+//     to, without which its date has to do;
+//   - all else, and what lacks these fields, by its whole content. Order of keys,
+//     white space and the way a character is escaped do not count; how a number
+//     is written does, and of a repeated key only the last value.
 //
-// It reads o and takes nothing.
-func identify(o *object, eventType string) string {
-	dialog := firstOf(o.peek("dialogId"), o.peek("providerDialogId"))
+// Where two rules were possible it is the narrower one: an id that two events
+// share loses one of them, while a copy with an id of its own only tells a client
+// again what it knows. It reads o and takes nothing.
+func identify(o *object, eventType string, raw []byte) string {
+	parts := identity(o, eventType)
+	if parts == nil {
+		parts = []string{"content", canonical(o.fields)}
+	}
+	for _, part := range parts {
+		if strings.ContainsRune(part, utf8.RuneError) {
+			// What is no text has become U+FFFD, which all such bytes share.
+			parts = append(parts, "raw", string(raw))
+			break
+		}
+	}
+	if eventType == "" {
+		eventType = "unknown"
+	}
+	return newID(eventType, parts...)
+}
+
+// identity lists the parts of an event's id; nil where they are not there.
+func identity(o *object, eventType string) []string {
+	dialog := dialogOf(o)
 	switch eventType {
 	case typeMessages:
-		version := []string{o.peek("status"), instant(o, "lastUpdatedAt")}
-		switch {
-		case o.peek("messageId") != "":
-			return newID(eventType, append(version, "id", o.peek("messageId"))...)
-		case dialog != "" && o.peek("messageIndex") != "":
-			return newID(eventType, append(version, "index", dialog, position(o))...)
-		case o.peek("providerMessageId") != "":
-			return newID(eventType, append(version, "provider", o.peek("providerMessageId"))...)
+		if which := whichMessage(o); which != nil {
+			return append([]string{o.value("status"), version(o)}, which...)
 		}
 	case typeParticipantAdded, typeParticipantDisconnected:
 		date := instant(o, "eventDate")
 		if connection := o.peek("connectionId"); dialog != "" && connection != "" && date != "" {
-			return newID(eventType, dialog, connection, date)
+			return []string{dialog, connection, date}
 		}
 	case typeEngagementCreated:
 		if dialog != "" {
-			return newID(eventType, dialog)
+			return []string{dialog}
 		}
 	case typeEngagementError:
-		subject := firstOf(o.peek("providerDialogId"), o.peek("dialogId"), o.peek("sessionId"))
-		if subject != "" {
-			return newID(eventType, o.peek("type"), subject, o.peek("correlationId"))
+		if dialog == "" && o.peek("sessionId") == "" {
+			return nil
 		}
-	case typeTyping:
-	default:
-		eventType = "unknown"
+		correlation, date := o.peek("correlationId"), ""
+		if correlation == "" {
+			date = instant(o, "eventDate")
+		}
+		return []string{
+			o.value("type"), o.value("title"), o.value("detail"), o.peek("providerDialogId"), o.peek("dialogId"),
+			o.peek("engagementId"), o.peek("sessionId"), correlation, date,
+		}
 	}
-	return newID(eventType, "content", canonical(o.fields))
+	return nil
+}
+
+// whichMessage tells messages apart, but not the states of one; nil where AXP
+// does not say which message it is.
+func whichMessage(o *object) []string {
+	dialog := dialogOf(o)
+	switch {
+	case o.peek("messageId") != "":
+		return []string{"id", o.peek("messageId")}
+	case dialog != "" && o.peek("messageIndex") != "":
+		return []string{"index", dialog, position(o)}
+	case o.peek("providerMessageId") != "":
+		// It is unique for its provider only.
+		return []string{"provider", dialog, o.peek("providerMessageId")}
+	}
+	return nil
+}
+
+// version tells the states of a message with one status apart.
+func version(o *object) string {
+	if date := instant(o, "lastUpdatedAt"); date != "" {
+		return date
+	}
+	rest := newObject(o.fields)
+	for _, ofTheCall := range []string{"correlationId", "eventDate", "receivedAt"} {
+		rest.drop(ofTheCall)
+	}
+	if index := position(o); index != "" {
+		rest.fields["messageIndex"] = index
+	}
+	return "content " + canonical(rest.fields)
+}
+
+// dialogOf names the dialog; the key says whose name it is, for AXP and a
+// provider may give the same one to different dialogs.
+func dialogOf(o *object) string {
+	for _, key := range []string{"dialogId", "providerDialogId"} {
+		if id := o.peek(key); id != "" {
+			return key + " " + id
+		}
+	}
+	return ""
 }
 
 // messageID is the id under which clients know the message: the connector's own
@@ -62,14 +128,11 @@ func messageID(o *object, fromCustomer bool) string {
 	if fromCustomer && looksLikeOurs(provider) {
 		return provider
 	}
-	dialog := firstOf(o.peek("dialogId"), o.peek("providerDialogId"))
-	switch {
-	case o.peek("messageId") != "":
-		return o.peek("messageId")
-	case dialog != "" && o.peek("messageIndex") != "":
-		return newID("derived", "index", dialog, position(o))
-	case provider != "":
-		return newID("derived", "provider", provider)
+	if id := o.peek("messageId"); id != "" {
+		return id
+	}
+	if which := whichMessage(o); which != nil {
+		return newID("derived", which...)
 	}
 	return newID("derived", "content", canonical(o.fields))
 }
@@ -106,26 +169,42 @@ func newID(kind string, parts ...string) string {
 
 // position is the messageIndex as text; 7, "7" and 7.0 are one.
 func position(o *object) string {
-	if n, ok := newObject(o.fields).integer("messageIndex"); ok {
-		return strconv.FormatInt(n, 10)
+	text := strings.TrimSpace(o.peek("messageIndex"))
+	whole := text
+	if i := strings.IndexByte(text, '.'); i >= 0 && strings.Trim(text[i+1:], "0") == "" {
+		whole = text[:i]
 	}
-	return o.peek("messageIndex")
-}
-
-// instant is a time as a text that does not depend on how its zone was written.
-func instant(o *object, key string) string {
-	text := o.peek(key)
-	if t, ok := parseTime(text); ok {
-		return strconv.FormatInt(t.GetSeconds(), 10) + "." + strconv.Itoa(int(t.GetNanos()))
+	if n, err := strconv.ParseInt(whole, 10, 64); err == nil {
+		return strconv.FormatInt(n, 10)
 	}
 	return text
 }
 
-func firstOf(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
+// instant is a time as a text that does not depend on how its zone was written;
+// what can't be read as a time counts as it is.
+func instant(o *object, key string) string {
+	text, isText := o.fields[key].(string)
+	if t, ok := parseTime(text); isText && ok {
+		return "at " + strconv.FormatInt(t.GetSeconds(), 10) + "." + strconv.Itoa(int(t.GetNanos())) + finer(text)
+	}
+	if v := o.value(key); v != "" {
+		return "as " + v
 	}
 	return ""
+}
+
+// finer is what a time says beyond its nanoseconds.
+func finer(text string) string {
+	i := strings.IndexAny(text, ".,")
+	if i < 0 {
+		return ""
+	}
+	digits := text[i+1:]
+	if end := strings.IndexFunc(digits, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {
+		digits = digits[:end]
+	}
+	if len(digits) <= 9 {
+		return ""
+	}
+	return strings.TrimRight(digits[9:], "0")
 }

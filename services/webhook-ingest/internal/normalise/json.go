@@ -23,14 +23,17 @@ var (
 	ErrTooDeep = fmt.Errorf("the body nests deeper than %d levels", MaxDepth)
 )
 
+// byteOrderMark is what some senders put in front of UTF-8.
+const byteOrderMark = "\uFEFF"
+
 // decode reads one JSON object. Numbers keep their spelling; of a repeated key
 // the last one counts; bytes that are not UTF-8 become U+FFFD.
 func decode(raw []byte) (map[string]any, error) {
+	if !json.Valid(raw) { // which itself gives up on 10,000 levels
+		return nil, ErrNotJSON
+	}
 	if tooDeep(raw) {
 		return nil, ErrTooDeep
-	}
-	if !json.Valid(raw) {
-		return nil, ErrNotJSON
 	}
 	if text := bytes.TrimLeft(raw, " \t\r\n"); text[0] != '{' {
 		return nil, ErrNotObject
@@ -79,22 +82,59 @@ func canonical(v any) string {
 	return strings.TrimSuffix(out.String(), "\n")
 }
 
-// withoutProofs copies a value and strips every proof of ours from its strings:
-// AXP may repeat a providerDialogId under a name that is not known yet.
-func withoutProofs(v any) any {
+// proof is the one in the event's own providerDialogId: AXP may repeat the value
+// anywhere, also in the middle of a text, such as that of an error.
+type proof struct {
+	full   string // empty where the event has none
+	public string
+}
+
+func proofOf(providerDialogID string) proof {
+	public := keyring.PublicDialogID(providerDialogID)
+	if public == providerDialogID {
+		return proof{}
+	}
+	return proof{full: providerDialogID, public: public}
+}
+
+// outOfFields copies the fields without the event's proof, which is all that is
+// certain not to be a word of somebody's.
+func (p proof) outOfFields(fields map[string]any) map[string]any {
+	out := make(map[string]any, len(fields))
+	for key, v := range fields {
+		out[key] = walk(v, p.outOfText)
+	}
+	return out
+}
+
+// outOf copies a value that no version understands without the event's proof,
+// and without those of other dialogs where they stand alone.
+func (p proof) outOf(v any) any {
+	return walk(v, func(text string) string { return keyring.PublicDialogID(p.outOfText(text)) })
+}
+
+func (p proof) outOfText(text string) string {
+	if p.full == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, p.full, p.public)
+}
+
+// walk copies a value with every string changed.
+func walk(v any, change func(string) string) any {
 	switch v := v.(type) {
 	case string:
-		return keyring.PublicDialogID(v)
+		return change(v)
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for key, inner := range v {
-			out[key] = withoutProofs(inner)
+			out[key] = walk(inner, change)
 		}
 		return out
 	case []any:
 		out := make([]any, len(v))
 		for i, inner := range v {
-			out[i] = withoutProofs(inner)
+			out[i] = walk(inner, change)
 		}
 		return out
 	default:
@@ -102,9 +142,9 @@ func withoutProofs(v any) any {
 	}
 }
 
-// rawWithoutProofs rewrites a valid JSON object token by token, so that order
-// and repeated keys stay as AXP sent them; white space does not.
-func rawWithoutProofs(raw []byte) string {
+// outOfRaw rewrites a valid JSON object token by token, so that order and
+// repeated keys stay as AXP sent them; white space does not.
+func (p proof) outOfRaw(raw []byte) string {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	w := rawWriter{}
@@ -115,6 +155,9 @@ func rawWithoutProofs(raw []byte) string {
 		}
 		if err != nil {
 			return "" // the caller has checked the JSON: cannot happen
+		}
+		if _, isDelim := token.(json.Delim); !isDelim {
+			token = p.outOf(token)
 		}
 		w.write(token)
 	}
@@ -153,5 +196,5 @@ func (w *rawWriter) write(token json.Token) {
 		w.out.WriteRune(rune(delim))
 		return
 	}
-	w.out.WriteString(canonical(withoutProofs(token)))
+	w.out.WriteString(canonical(token))
 }

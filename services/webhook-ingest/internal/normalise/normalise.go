@@ -1,6 +1,8 @@
 package normalise
 
 import (
+	"bytes"
+
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
@@ -43,9 +45,11 @@ type Result struct {
 	StaffOnly bool
 }
 
-// Callback reads the body of a callback. Its errors are ErrNotJSON, ErrNotObject
-// and ErrTooDeep; every JSON object gives an event.
+// Callback reads the body of a callback. Its errors are ErrNotJSON, and for JSON
+// that holds no event ErrNotObject and ErrTooDeep; every other JSON object gives
+// one.
 func Callback(raw []byte) (Result, error) {
+	raw = bytes.TrimPrefix(raw, []byte(byteOrderMark))
 	tree, err := decode(raw)
 	if err != nil {
 		return Result{}, err
@@ -67,10 +71,14 @@ func Callback(raw []byte) (Result, error) {
 		r.unknown(o, raw)
 		return r, nil
 	}
-	r.Event.EventId = identify(o, r.Type)
+	r.Event.EventId = identify(o, r.Type, raw)
+	proof := proofOf(r.Keys.ProviderDialogID)
+	if proof.full != "" {
+		o = &object{fields: proof.outOfFields(o.fields)}
+	}
 	r.read(o)
 	if len(o.fields) > 0 {
-		r.Event.ExtraJson = canonical(withoutProofs(o.fields))
+		r.Event.ExtraJson = canonical(proof.outOf(o.fields))
 	}
 	return r, nil
 }
@@ -112,11 +120,11 @@ func known(o *object, eventType string) bool {
 
 // unknown keeps an event that this version does not understand, as it came.
 func (r *Result) unknown(o *object, raw []byte) {
-	r.Event.EventId = identify(o, "")
+	r.Event.EventId = identify(o, "", raw)
 	word := o.text("eventType")
 	r.common(o)
 	r.Type = "UNKNOWN"
-	r.Event.Payload = &axpchatv1.Event_Unknown{Unknown: &axpchatv1.UnknownEvent{EventType: word, RawJson: rawWithoutProofs(raw)}}
+	r.Event.Payload = &axpchatv1.Event_Unknown{Unknown: &axpchatv1.UnknownEvent{EventType: word, RawJson: proofOf(r.Keys.ProviderDialogID).outOfRaw(raw)}}
 }
 
 // common takes what all events have.
@@ -150,9 +158,11 @@ func (r *Result) read(o *object) {
 	}
 }
 
-// message tells the echo of what a customer wrote from what others wrote.
+// message tells the echo of what a customer wrote from what others wrote. Where
+// AXP does not say who wrote it, an id of ours tells: only customers have one.
 func (r *Result) message(o *object) {
-	fromCustomer := senderType(o) == axpchatv1.ParticipantType_PARTICIPANT_TYPE_CUSTOMER
+	fromCustomer := senderType(o) == axpchatv1.ParticipantType_PARTICIPANT_TYPE_CUSTOMER ||
+		o.fields["senderParticipantType"] == nil && looksLikeOurs(o.peek("providerMessageId"))
 	m := message(o, fromCustomer)
 	if fromCustomer {
 		r.Event.Payload = &axpchatv1.Event_MessageDelivered{MessageDelivered: m}

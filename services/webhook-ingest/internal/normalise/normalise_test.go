@@ -282,6 +282,8 @@ func TestMessageID(t *testing.T) {
 	for _, tt := range []struct{ name, body, want string }{
 		{"a customer's message has our id", `{"eventType":"MESSAGES","senderParticipantType":"CUSTOMER","messageId":"axp","providerMessageId":"` + ours + `"}`, ours},
 		{"a provider id that is not ours", `{"eventType":"MESSAGES","senderParticipantType":"CUSTOMER","messageId":"axp","providerMessageId":"17"}`, "axp"},
+		{"an echo that does not say whose it is", `{"eventType":"MESSAGES","senderParticipantType":null,"messageId":"axp","providerMessageId":"` + ours + `"}`, ours},
+		{"a message that says neither", `{"eventType":"MESSAGES","messageId":"axp","providerMessageId":"17"}`, "axp"},
 		{"an agent's message has AXP's id", `{"eventType":"MESSAGES","senderParticipantType":"AGENT","messageId":"axp","providerMessageId":"` + ours + `"}`, "axp"},
 	} {
 		if got := id(tt.body); got != tt.want {
@@ -354,7 +356,9 @@ func TestErrors(t *testing.T) {
 		{"null", `null`, normalise.ErrNotObject},
 		{"a text", `"{}"`, normalise.ErrNotObject},
 		{"a level too much", nest(normalise.MaxDepth), normalise.ErrTooDeep},
-		{"a bomb", strings.Repeat(`{"a":`, 200000), normalise.ErrTooDeep},
+		{"a bomb", strings.Repeat(`{"a":`, 200000), normalise.ErrNotJSON},
+		{"a deep list", strings.Repeat(`[`, 9000) + strings.Repeat(`]`, 9000), normalise.ErrTooDeep},
+		{"a byte order mark", "\uFEFF{}", nil},
 		{"as deep as is allowed", nest(normalise.MaxDepth - 1), nil},
 		{"brackets in a string", `{"a":"` + strings.Repeat(`[\"`, 100) + `"}`, nil},
 	} {
@@ -384,6 +388,33 @@ func TestTheProofReachesNoClient(t *testing.T) {
 		if strings.Contains(text, proof) || !strings.Contains(text, public) {
 			t.Errorf("%s: %s", eventType, text)
 		}
+	}
+}
+
+func TestTheProofInsideATextReachesNoClient(t *testing.T) {
+	keys, err := keyring.New(keyring.Config{Secret: "a secret of the test's own"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := keys.MintDialogID("ABCDEF", "session-1", "engagement-1")
+	public := keyring.PublicDialogID(full)
+	const lookalike = "shop.example.abcdefghijklmnopqrstuv"
+	for _, fields := range []string{
+		`"eventType":"ENGAGEMENT_ERROR","type":"T","detail":"dialog %s failed: %s"`,
+		`"eventType":"MESSAGES","fallbackText":"dialog %s is %s"`,
+		`"eventType":"MESSAGES","messageId":"m","new":["see %s, %s"]`,
+		`"eventType":"NEW","text":"see %s, %s"`,
+	} {
+		r := read(t, fmt.Sprintf(`{"providerDialogId":%q,`+fields+`}`, full, full, lookalike))
+		text := r.Event.String()
+		if strings.Contains(text, full) || !strings.Contains(text, public) || !strings.Contains(text, lookalike) {
+			t.Errorf("%s", text)
+		}
+	}
+	// A text that only looks like a dialog of ours is somebody's words.
+	body := read(t, `{"eventType":"MESSAGES","fallbackText":"`+lookalike+`","providerDialogId":"`+full+`"}`)
+	if got := body.Event.GetMessageArrived().GetFallbackText(); got != lookalike {
+		t.Errorf("the text became %q", got)
 	}
 }
 

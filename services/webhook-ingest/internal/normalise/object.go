@@ -33,6 +33,19 @@ func (o *object) peek(key string) string {
 	}
 }
 
+// value returns a field as text whatever its type, without taking it; empty
+// where there is none.
+func (o *object) value(key string) string {
+	switch v := o.fields[key].(type) {
+	case nil:
+		return ""
+	case string, json.Number:
+		return o.peek(key)
+	default:
+		return canonical(v)
+	}
+}
+
 // drop takes a field whose content is known otherwise.
 func (o *object) drop(key string) { delete(o.fields, key) }
 
