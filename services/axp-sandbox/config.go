@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"regexp"
 	"time"
 
 	"github.com/axpchat/connector/services/internal/kit/config"
@@ -36,14 +37,36 @@ type Config struct {
 // Validate reports values that can't work.
 func (c *Config) Validate() []config.Mistake {
 	var ms []config.Mistake
-	if len(c.AccountID) != 6 {
-		ms = append(ms, config.Mistake{Key: "SANDBOX_ACCOUNT_ID", Problem: "must be six letters"})
+	wrong := func(key, problem string) { ms = append(ms, config.Mistake{Key: key, Problem: problem}) }
+	if !accountPattern.MatchString(c.AccountID) {
+		wrong("SANDBOX_ACCOUNT_ID", "must be six letters")
+	}
+	if n := len(c.ChannelProviderID); n < 3 || n > 256 {
+		wrong("SANDBOX_CHANNEL_PROVIDER_ID", "must have 3 to 256 characters")
 	}
 	if c.MaxAttempts < 1 {
-		ms = append(ms, config.Mistake{Key: "SANDBOX_MAX_ATTEMPTS", Problem: "must be at least 1"})
+		wrong("SANDBOX_MAX_ATTEMPTS", "must be at least 1")
 	}
 	if c.TokenLifetime < time.Second {
-		ms = append(ms, config.Mistake{Key: "SANDBOX_TOKEN_LIFETIME", Problem: "must be at least 1s"})
+		wrong("SANDBOX_TOKEN_LIFETIME", "must be at least 1s")
+	}
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+	}{{"SANDBOX_RETRY_DELAY", c.RetryDelay}, {"SANDBOX_CALLBACK_TIMEOUT", c.CallbackTimeout}} {
+		if d.value <= 0 {
+			wrong(d.key, "must be more than 0")
+		}
+	}
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+	}{{"SANDBOX_ACTIVATION_DELAY", c.ActivationDelay}, {"SANDBOX_AGENT_ACCEPT_DELAY", c.AcceptDelay}, {"SANDBOX_AGENT_REPLY_DELAY", c.ReplyDelay}} {
+		if d.value < 0 {
+			wrong(d.key, "must not be negative")
+		}
 	}
 	return ms
 }
+
+var accountPattern = regexp.MustCompile(`^[a-zA-Z]{6}$`)

@@ -29,6 +29,7 @@ type disk struct {
 type saved struct {
 	World         json.RawMessage      `json:"world"`
 	Subscriptions []world.Subscription `json:"subscriptions"`
+	Pending       []webhooks.Job       `json:"pending"` // callbacks
 }
 
 func (d *disk) load() error {
@@ -46,8 +47,11 @@ func (d *disk) load() error {
 	if err := json.Unmarshal(data, &in); err != nil {
 		return fmt.Errorf("read %s: %w", d.path, err)
 	}
-	d.hooks.Restore(in.Subscriptions)
-	return d.world.Load(in.World)
+	if err := d.world.Load(in.World); err != nil {
+		return err
+	}
+	d.hooks.Restore(in.Subscriptions, in.Pending)
+	return nil
 }
 
 // run writes changes until ctx ends; the last ones are written by save.
@@ -91,7 +95,7 @@ func (d *disk) save() error {
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(saved{World: w, Subscriptions: d.hooks.List("")})
+	data, err := json.Marshal(saved{World: w, Subscriptions: d.hooks.List(""), Pending: d.hooks.Pending()})
 	if err != nil {
 		return err
 	}

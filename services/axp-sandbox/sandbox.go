@@ -65,13 +65,13 @@ func New(ctx context.Context, p Params) (*Sandbox, error) {
 		return nil, errors.Join(fmt.Errorf("axp-sandbox: %w", err), p.Listener.Close())
 	}
 	s := &Sandbox{log: p.Log, leaving: make(chan struct{})}
-	s.hooks = webhooks.New(webhooks.Config{Timeout: c.CallbackTimeout, RetryDelay: c.RetryDelay, MaxAttempts: c.MaxAttempts}, p.Log)
+	s.hooks = webhooks.New(webhooks.Config{Timeout: c.CallbackTimeout, RetryDelay: c.RetryDelay, MaxAttempts: c.MaxAttempts, Seed: c.Seed}, p.Log)
 	s.world = world.New(world.Config{
 		AccountID: c.AccountID, ChannelProviderID: c.ChannelProviderID, ActivationDelay: c.ActivationDelay, QueueMessage: c.QueueMessage,
 	}, s.hooks.Emit, time.Now)
 	s.auto = autoagent.New(autoagent.Config{Name: c.AgentName, AcceptDelay: c.AcceptDelay, ReplyDelay: c.ReplyDelay}, s.world, c.AutoAgent)
 	s.disk = &disk{path: c.DataFile, world: s.world, hooks: s.hooks, log: p.Log, dirty: make(chan struct{}, 1)}
-	if err := s.disk.load(); err != nil {
+	if err := s.disk.load(); err != nil { //nolint:contextcheck // callbacks live as long as the sandbox, not as the start
 		s.world.Close()
 		s.hooks.Close()
 		return nil, errors.Join(fmt.Errorf("axp-sandbox: %w", err), p.Listener.Close())
@@ -86,7 +86,8 @@ func (s *Sandbox) handler(c Config, files *media.Store) http.Handler {
 	calls := api.New(api.Params{
 		Config: api.Config{
 			AccountID: c.AccountID, ClientID: c.ClientID, ClientSecret: c.ClientSecret.Reveal(), AppKey: c.AppKey.Reveal(),
-			TokenLifetime: c.TokenLifetime, PlainHTTPCallbacks: c.AllowHTTP, Seed: c.Seed,
+			ChannelProviderID: c.ChannelProviderID,
+			TokenLifetime:     c.TokenLifetime, PlainHTTPCallbacks: c.AllowHTTP, Seed: c.Seed,
 		},
 		World: s.world, Hooks: s.hooks, Media: files, Now: time.Now,
 	})

@@ -5,6 +5,7 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -12,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/axpchat/connector/services/axp-sandbox/internal/media"
 	"github.com/axpchat/connector/services/axp-sandbox/internal/webhooks"
@@ -21,6 +24,7 @@ import (
 // Config is who may call.
 type Config struct {
 	AccountID, ClientID, ClientSecret, AppKey string
+	ChannelProviderID                         string // the one that exists
 	TokenLifetime                             time.Duration
 	PlainHTTPCallbacks                        bool // AXP wants https
 	Seed                                      uint64
@@ -34,6 +38,7 @@ type API struct {
 	media   *media.Store
 	tokens  *tokens
 	calls   *recorder
+	faults  *faults
 	schemas schemas
 }
 
@@ -50,7 +55,7 @@ type Params struct {
 func New(p Params) *API {
 	return &API{
 		cfg: p.Config, world: p.World, hooks: p.Hooks, media: p.Media,
-		tokens: newTokens(p.Config, p.Now), calls: newRecorder(p.Now, p.Config.Seed), schemas: newSchemas(p.Config.PlainHTTPCallbacks),
+		tokens: newTokens(p.Config, p.Now), calls: &recorder{now: p.Now}, faults: newFaults(p.Now, p.Config.Seed), schemas: newSchemas(p.Config.PlainHTTPCallbacks),
 	}
 }
 
@@ -66,12 +71,26 @@ const (
 // operation answers a call: a status, a JSON body, or a problem.
 type operation func(r *http.Request, body []byte) (int, any, *problem)
 
+// Operations names every operation, as AXP's documents do.
+func Operations() []string {
+	return []string{
+		"postGenerateToken",
+		"createDigitalSession", "getDigitalSession", "deleteDigitalSession",
+		"appendIdentifiersInDigitalSession", "updateSessionParametersInDigitalSession",
+		"createDigitalEngagement", "listDigitalEngagements", "getDigitalEngagement",
+		"joinDigitalEngagement", "disconnectDigitalEngagement", "sendDigitalMessage", "listDigitalMessages",
+		"createDigitalWebhookSubscription", "listDigitalWebhookSubscriptions", "getDigitalWebhookSubscription",
+		"updateDigitalWebhookSubscription", "deleteDigitalWebhookSubscription",
+		"signedMediaUploadUri", "signedMediaDownloadUri", "uploadSignedMedia", "getSignedMedia",
+	}
+}
+
 // Register mounts every operation.
 func (a *API) Register(mux *http.ServeMux) {
 	handle := func(pattern, name string, body rule, f operation) {
-		mux.HandleFunc(pattern, a.calls.wrap(name, a.serve(body, f)))
+		mux.HandleFunc(pattern, a.wrap(name, a.serve(body, f)))
 	}
-	mux.HandleFunc("POST /api/auth/v1/{account}/protocol/openid-connect/token", a.calls.wrap("postGenerateToken", a.token))
+	mux.HandleFunc("POST /api/auth/v1/{account}/protocol/openid-connect/token", a.wrap("postGenerateToken", a.token))
 	handle("POST "+channel+"/sessions", "createDigitalSession", a.schemas.createSession, a.createSession)
 	handle("GET "+channel+"/sessions/{session}", "getDigitalSession", nil, a.getSession)
 	handle("DELETE "+channel+"/sessions/{session}", "deleteDigitalSession", nil, a.deleteSession)
@@ -89,10 +108,10 @@ func (a *API) Register(mux *http.ServeMux) {
 	handle("DELETE "+hook+"/subscriptions/{subscription}", "deleteDigitalWebhookSubscription", nil, a.deleteSubscription)
 	handle("POST "+store+"/accounts/{account}/media/signed-upload-uri", "signedMediaUploadUri", a.schemas.upload, a.signUpload)
 	handle("GET "+store+"/accounts/{account}/media/{media}/signed-download-uri", "signedMediaDownloadUri", nil, a.signDownload)
-	mux.HandleFunc("POST "+store+"/media/{media}", a.calls.wrap("uploadSignedMedia", a.media.Upload))
-	mux.HandleFunc("GET "+store+"/media/{media}", a.calls.wrap("getSignedMedia", a.media.Download))
-	mux.HandleFunc("/api/", func(w http.ResponseWriter, _ *http.Request) {
-		refuse(http.StatusNotFound, "no such resource or method").write(w)
+	mux.HandleFunc("POST "+store+"/media/{media}", a.wrap("uploadSignedMedia", a.media.Upload))
+	mux.HandleFunc("GET "+store+"/media/{media}", a.wrap("getSignedMedia", a.media.Download))
+	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
+		refuse(http.StatusNotFound, "no such resource or method").write(w, r)
 	})
 }
 
@@ -102,11 +121,11 @@ func (a *API) sessionVerb(w http.ResponseWriter, r *http.Request) {
 	r.SetPathValue("session", id)
 	switch verb {
 	case "appendIdentifiers":
-		a.calls.wrap("appendIdentifiersInDigitalSession", a.serve(a.schemas.identifiers, a.appendIdentifiers))(w, r)
+		a.wrap("appendIdentifiersInDigitalSession", a.serve(a.schemas.identifiers, a.appendIdentifiers))(w, r)
 	case "updateSessionParameters":
-		a.calls.wrap("updateSessionParametersInDigitalSession", a.serve(a.schemas.parameters, a.updateParameters))(w, r)
+		a.wrap("updateSessionParametersInDigitalSession", a.serve(a.schemas.parameters, a.updateParameters))(w, r)
 	default:
-		refuse(http.StatusNotFound, "no such resource or method").write(w)
+		refuse(http.StatusNotFound, "no such resource or method").write(w, r)
 	}
 }
 
@@ -115,11 +134,11 @@ func (a *API) engagementVerb(w http.ResponseWriter, r *http.Request) {
 	r.SetPathValue("engagement", id)
 	switch verb {
 	case "join":
-		a.calls.wrap("joinDigitalEngagement", a.serve(a.schemas.join, a.join))(w, r)
+		a.wrap("joinDigitalEngagement", a.serve(a.schemas.join, a.join))(w, r)
 	case "disconnect":
-		a.calls.wrap("disconnectDigitalEngagement", a.serve(a.schemas.disconnect, a.disconnect))(w, r)
+		a.wrap("disconnectDigitalEngagement", a.serve(a.schemas.disconnect, a.disconnect))(w, r)
 	default:
-		refuse(http.StatusNotFound, "no such resource or method").write(w)
+		refuse(http.StatusNotFound, "no such resource or method").write(w, r)
 	}
 }
 
@@ -127,32 +146,32 @@ func (a *API) token(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	answer, p := a.tokens.grant(r)
 	if p != nil {
-		p.write(w)
+		p.write(w, r)
 		return
 	}
+	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, http.StatusOK, answer)
 }
 
 // serve checks credentials, ids and body, and writes the answer.
 func (a *API) serve(body rule, f operation) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("x-request-id", r.Header.Get("x-request-id"))
 		if p := a.tokens.check(r); p != nil {
-			p.write(w)
+			p.write(w, r)
+			return
+		}
+		if p := ids(r); p != nil {
+			p.write(w, r)
 			return
 		}
 		data, p := a.read(w, r, body)
-		if p == nil {
-			p = ids(r)
-		}
 		if p != nil {
-			p.write(w)
+			p.write(w, r)
 			return
 		}
 		status, answer, p := f(r, data)
 		if p != nil {
-			p.Instance = r.URL.Path
-			p.write(w)
+			p.write(w, r)
 			return
 		}
 		writeJSON(w, status, answer)
@@ -163,7 +182,7 @@ func (a *API) serve(body rule, f operation) http.HandlerFunc {
 func ids(r *http.Request) *problem {
 	for _, name := range []string{"session", "engagement", "subscription", "media"} {
 		if v := r.PathValue(name); v != "" && !idPattern.MatchString(v) {
-			return refuse(http.StatusBadRequest, name+"Id", fail(name+"Id", codePattern, "must match %s", idPattern)...)
+			return invalid(fail(name+"Id", codePattern, "must match %s", idPattern)...)
 		}
 	}
 	return nil
@@ -173,7 +192,7 @@ func (a *API) read(w http.ResponseWriter, r *http.Request, body rule) ([]byte, *
 	if body == nil {
 		return nil, nil
 	}
-	if ct, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(ct) != "application/json" {
+	if !isJSON(r) {
 		return nil, refuse(http.StatusBadRequest, "the body must be application/json")
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -185,7 +204,7 @@ func (a *API) read(w http.ResponseWriter, r *http.Request, body rule) ([]byte, *
 		return nil, refuse(http.StatusBadRequest, "the body is not JSON")
 	}
 	if vs := body("", v); len(vs) > 0 {
-		return nil, refuse(http.StatusBadRequest, "Validation failed", vs...)
+		return nil, invalid(vs...)
 	}
 	return data, nil
 }
@@ -202,6 +221,9 @@ func answer(status int, v any, r *world.Refusal) (int, any, *problem) {
 	if r != nil {
 		p := refuse(r.Status, r.Detail)
 		p.Title = r.Title
+		if r.Field != "" {
+			p.Violations = fail(r.Field, codeEnum, "%s", r.Detail)
+		}
 		return 0, nil, p
 	}
 	return status, v, nil
@@ -216,7 +238,7 @@ func (a *API) createSession(r *http.Request, body []byte) (int, any, *problem) {
 		return 0, nil, p
 	}
 	if in.AccountID != "" && in.AccountID != r.PathValue("account") {
-		return 0, nil, refuse(http.StatusBadRequest, "accountId", fail("accountId", codePattern, "must be that of the path")...)
+		return 0, nil, invalid(fail("accountId", codePattern, "must be that of the path")...)
 	}
 	s, refusal := a.world.CreateSession(in.CreateSession)
 	return answer(http.StatusCreated, s, refusal)
@@ -228,10 +250,12 @@ func (a *API) getSession(r *http.Request, _ []byte) (int, any, *problem) {
 }
 
 func (a *API) deleteSession(r *http.Request, _ []byte) (int, any, *problem) {
-	switch reason := r.URL.Query().Get("reason"); reason {
-	case "USER_CLOSED", "USER_INACTIVE", "SYSTEM_CLOSED", "UNKNOWN":
-	default:
-		return 0, nil, refuse(http.StatusBadRequest, "reason", fail("reason", codeMissing, "must be a known reason")...)
+	reason := r.URL.Query().Get("reason")
+	if reason == "" {
+		return 0, nil, invalid(fail("reason", codeMissing, "must not be null")...)
+	}
+	if vs := oneOf(reasons...)("reason", reason); len(vs) > 0 {
+		return 0, nil, invalid(vs...)
 	}
 	return answer(http.StatusNoContent, nil, a.world.DeleteSession(r.PathValue("session")))
 }
@@ -260,7 +284,7 @@ func (a *API) createEngagement(_ *http.Request, body []byte) (int, any, *problem
 		return 0, nil, p
 	}
 	if !strings.EqualFold(in.ChannelID, "Chat") {
-		return 0, nil, refuse(http.StatusBadRequest, "channelId", fail("channelId", codeEnum, "only Chat is offered here")...)
+		return 0, nil, invalid(fail("channelId", codeEnum, "only Chat is offered here")...)
 	}
 	e, refusal := a.world.CreateEngagement(in)
 	return answer(http.StatusCreated, e, refusal)
@@ -278,7 +302,7 @@ func queryIDs(q url.Values, names ...string) *problem {
 		}
 	}
 	if len(vs) > 0 {
-		return refuse(http.StatusBadRequest, "Validation failed", vs...)
+		return invalid(vs...)
 	}
 	return nil
 }
@@ -311,6 +335,7 @@ func (a *API) disconnect(r *http.Request, body []byte) (int, any, *problem) {
 	if p != nil {
 		return 0, nil, p
 	}
+	in.CorrelationID = cmp.Or(in.CorrelationID, uuid.NewString())
 	return answer(http.StatusOK, in, a.world.Disconnect(r.PathValue("engagement"), in))
 }
 
@@ -340,7 +365,7 @@ func (a *API) listMessages(r *http.Request, _ []byte) (int, any, *problem) {
 		}
 		n, err := strconv.Atoi(q.Get(x.name))
 		if err != nil || n < 1 || n > x.most {
-			return 0, nil, refuse(http.StatusBadRequest, x.name, fail(x.name, codeSize, "must be 1 to %d", x.most)...)
+			return 0, nil, invalid(fail(x.name, codeSize, "must be 1 to %d", x.most)...)
 		}
 		*x.to = n
 	}

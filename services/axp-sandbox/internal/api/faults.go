@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -44,17 +46,17 @@ type Fault struct {
 func (f Fault) check() error {
 	switch {
 	case f.Kind == StatusFault && (f.Status < 400 || f.Status > 599):
-		return fmt.Errorf("status must be 400 to 599")
+		return errors.New("status must be 400 to 599")
 	case f.Kind == Latency && f.DelayMs == 0:
-		return fmt.Errorf("delayMs must be more than 0")
+		return errors.New("delayMs must be more than 0")
 	case !slices.Contains([]string{Latency, StatusFault, ResetBefore, ResetAfter, AnswerLost, Revoke}, f.Kind):
 		return fmt.Errorf("kind must be %s, %s, %s, %s, %s or %s", Latency, StatusFault, ResetBefore, ResetAfter, AnswerLost, Revoke)
 	case f.Probability < 0 || f.Probability > 1:
-		return fmt.Errorf("probability must be 0 to 1")
+		return errors.New("probability must be 0 to 1")
 	case min(f.Count, f.DelayMs, f.DurationMs, f.RetryAfterSeconds, f.RateLimitResetSeconds) < 0:
-		return fmt.Errorf("numbers must not be negative")
+		return errors.New("numbers must not be negative")
 	case f.Operation != "*" && !slices.Contains(Operations(), f.Operation):
-		return fmt.Errorf("operation must be * or an operationId of AXP's documents")
+		return errors.New("operation must be * or an operationId of AXP's documents")
 	}
 	return nil
 }
@@ -135,47 +137,37 @@ func (s *faults) take(operation string) Fault {
 	return Fault{}
 }
 
-// strike lets a fault happen to a call. It returns the status that was
-// answered; 0 where the connection was cut or the caller has gone.
-func (f Fault) strike(w http.ResponseWriter, r *http.Request, h http.HandlerFunc) int {
+// strike lets a fault happen to a call.
+func (f Fault) strike(w http.ResponseWriter, r *http.Request, h http.HandlerFunc) {
 	delay := time.Duration(f.DelayMs) * time.Millisecond
 	if !f.AfterEffect && !pause(r.Context(), delay) {
-		return 0
+		return
 	}
-	switch f.Kind {
-	case ResetBefore:
+	switch {
+	case f.Kind == ResetBefore:
 		cut(w)
-		return 0
-	case ResetAfter:
+	case f.Kind == ResetAfter:
 		h(newBuffer(), r)
 		cut(w)
-		return 0
-	case AnswerLost:
+	case f.Kind == AnswerLost:
 		h(newBuffer(), r)
 		refuse(http.StatusServiceUnavailable, "the answer was lost").write(w, r)
-		return http.StatusServiceUnavailable
-	case StatusFault:
-		if f.AfterEffect {
-			h(newBuffer(), r)
-			if !pause(r.Context(), delay) {
-				return 0
-			}
-		}
+	case f.Kind == StatusFault && !f.AfterEffect:
 		f.answer(w, r)
-		return f.Status
-	}
-	if f.Kind == Latency && f.AfterEffect {
+	case f.Kind == StatusFault:
+		h(newBuffer(), r)
+		if pause(r.Context(), delay) {
+			f.answer(w, r)
+		}
+	case f.Kind == Latency && f.AfterEffect:
 		b := newBuffer()
 		h(b, r)
-		if !pause(r.Context(), delay) {
-			return 0
+		if pause(r.Context(), delay) {
+			b.copyTo(w)
 		}
-		b.copyTo(w)
-		return b.status
+	default:
+		h(w, r)
 	}
-	sw := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-	h(sw, r)
-	return sw.status
 }
 
 func (f Fault) answer(w http.ResponseWriter, r *http.Request) {
@@ -221,14 +213,24 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// statusWriter tells which status is answered, before it is.
 type statusWriter struct {
 	http.ResponseWriter
-	status int
+	note func(status int)
+	told bool
 }
 
 func (w *statusWriter) WriteHeader(status int) {
-	w.status = status
+	w.told = true
+	w.note(status)
 	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(data []byte) (int, error) {
+	if !w.told {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriter.Write(data)
 }
 
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -242,14 +244,12 @@ type buffer struct {
 
 func newBuffer() *buffer { return &buffer{header: http.Header{}, status: http.StatusOK} }
 
-func (b *buffer) Header() http.Header           { return b.header }
-func (b *buffer) WriteHeader(status int)        { b.status = status }
+func (b *buffer) Header() http.Header            { return b.header }
+func (b *buffer) WriteHeader(status int)         { b.status = status }
 func (b *buffer) Write(data []byte) (int, error) { return b.body.Write(data) }
 
 func (b *buffer) copyTo(w http.ResponseWriter) {
-	for name, values := range b.header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), b.header)
 	w.WriteHeader(b.status)
 	_, _ = w.Write(b.body.Bytes()) // the caller has gone otherwise
 }

@@ -191,6 +191,8 @@ func (o object) check(path string, v any) []Violation {
 	return sorted(out)
 }
 
+var reasons = []string{"USER_CLOSED", "USER_INACTIVE", "SYSTEM_CLOSED", "UNKNOWN"} //nolint:gochecknoglobals // an enumeration of AXP's, never changed
+
 var (
 	accountPattern = regexp.MustCompile(`^[a-zA-Z]{6}$`)
 	idPattern      = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
@@ -226,7 +228,6 @@ func newSchemas(plainHTTP bool) schemas {
 	id := matching(idPattern)
 	identifiers := dictionary(1, 10, 50, list(0, 5, text(1, 256)))
 	parameters := dictionary(0, 20, 64, text(0, 256))
-	reason := oneOf("USER_CLOSED", "USER_INACTIVE", "SYSTEM_CLOSED", "UNKNOWN")
 	headers := object{fields: map[string]rule{
 		"priority": text(0, 32), "sensitivity": text(0, 32), "encoding": text(0, 32), "subject": text(0, 256), "from": text(0, 256),
 		"replyTo": text(0, 256), "clientDeviceTag": text(0, 256), "messageSourceServerTag": text(0, 256), "providerTimestamp": instant,
@@ -252,7 +253,7 @@ func newSchemas(plainHTTP bool) schemas {
 			"sessionId": id, "dialogId": id, "correlationId": text(0, 256),
 		}}.check),
 		disconnect: named("body", object{required: []string{"sessionId", "dialogId"}, fields: map[string]rule{
-			"sessionId": id, "dialogId": id, "reason": reason, "correlationId": text(0, 256),
+			"sessionId": id, "dialogId": id, "reason": oneOf(reasons...), "correlationId": text(0, 256),
 		}}.check),
 		sendMessage: named("body", object{required: []string{"body", "sessionId", "dialogId"}, fields: map[string]rule{
 			"sessionId": id, "dialogId": id, "body": body.check, "fallbackText": text(0, 256), "headers": headers.check, "customData": parameters,

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"crypto/subtle"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -8,6 +10,12 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
+)
+
+// What 401 says in brackets tells the caller which credential was refused.
+const (
+	refusedKey   = "The request lacks valid credentials [Appkey]"
+	refusedToken = "The request lacks valid credentials [Access-Token]"
 )
 
 // tokens issues and knows access tokens.
@@ -45,10 +53,8 @@ func (t *tokens) issue() (map[string]any, *problem) {
 	refresh := uuid.NewString()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for k, until := range t.valid { // no more than what is alive
-		if now.After(until) {
-			delete(t.valid, k)
-		}
+	for _, m := range []map[string]time.Time{t.valid, t.refresh} { // no more than what is alive
+		maps.DeleteFunc(m, func(_ string, until time.Time) bool { return now.After(until) })
 	}
 	t.valid[token] = now.Add(t.cfg.TokenLifetime)
 	t.refresh[refresh] = now.Add(10 * t.cfg.TokenLifetime)
@@ -57,7 +63,7 @@ func (t *tokens) issue() (map[string]any, *problem) {
 
 // grant is AXP's token endpoint.
 func (t *tokens) grant(r *http.Request) (map[string]any, *problem) {
-	if ct, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(ct) != "application/x-www-form-urlencoded" {
+	if ct, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); !strings.EqualFold(strings.TrimSpace(ct), "application/x-www-form-urlencoded") {
 		return nil, refuse(http.StatusUnsupportedMediaType, "the body must be application/x-www-form-urlencoded")
 	}
 	if p := t.key(r); p != nil {
@@ -65,7 +71,7 @@ func (t *tokens) grant(r *http.Request) (map[string]any, *problem) {
 	}
 	account := r.PathValue("account")
 	if !accountPattern.MatchString(account) {
-		return nil, refuse(http.StatusBadRequest, "accountId", fail("accountId", codePattern, "must be 6 letters")...)
+		return nil, invalid(fail("accountId", codePattern, "must be 6 letters")...)
 	}
 	if account != t.cfg.AccountID {
 		return nil, refuse(http.StatusNotFound, "no such account")
@@ -79,30 +85,32 @@ func (t *tokens) grant(r *http.Request) (map[string]any, *problem) {
 		"password":           {"client_id", "client_secret", "username", "password"},
 	}[r.PostForm.Get("grant_type")]
 	if need == nil {
-		return nil, refuse(http.StatusBadRequest, "grant_type", fail("grant_type", codeEnum, "must be client_credentials, refresh_token or password")...)
+		return nil, invalid(fail("grant_type", codeEnum, "must be client_credentials, refresh_token or password")...)
 	}
 	for _, name := range need {
 		if r.PostForm.Get(name) == "" {
-			return nil, refuse(http.StatusBadRequest, name, fail(name, codeMissing, "must not be null")...)
+			return nil, invalid(fail(name, codeMissing, "must not be null")...)
 		}
 	}
-	if r.PostForm.Get("client_id") != t.cfg.ClientID || r.PostForm.Get("client_secret") != t.cfg.ClientSecret {
+	if !same(r.PostForm.Get("client_id"), t.cfg.ClientID) || !same(r.PostForm.Get("client_secret"), t.cfg.ClientSecret) {
 		return nil, refuse(http.StatusUnauthorized, "Invalid client or Invalid client credentials")
 	}
-	if token := r.PostForm.Get("refresh_token"); token != "" {
+	if r.PostForm.Get("grant_type") == "refresh_token" {
 		t.mu.Lock()
-		until, ok := t.refresh[token]
+		until, ok := t.refresh[r.PostForm.Get("refresh_token")]
 		t.mu.Unlock()
-		if !ok || t.now().After(until) {
-			return nil, refuse(http.StatusBadRequest, "the refresh token is not valid")
+		if !ok || !t.now().Before(until) {
+			return nil, invalid(fail("refresh_token", codePattern, "is not valid")...)
 		}
 	}
-	return t.issue()
+	return t.issue() // for the password form too: the sandbox has no users of its own
 }
 
+func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
 func (t *tokens) key(r *http.Request) *problem {
-	if r.Header.Get("appkey") != t.cfg.AppKey {
-		return refuse(http.StatusUnauthorized, "The request lacks valid credentials [Appkey]")
+	if !same(r.Header.Get("appkey"), t.cfg.AppKey) {
+		return refuse(http.StatusUnauthorized, refusedKey)
 	}
 	return nil
 }
@@ -117,11 +125,11 @@ func (t *tokens) check(r *http.Request) *problem {
 	until, ok := t.valid[token]
 	t.mu.Unlock()
 	if !strings.EqualFold(scheme, "Bearer") || !ok || !t.now().Before(until) {
-		return refuse(http.StatusUnauthorized, "The request lacks valid credentials [Access-Token]")
+		return refuse(http.StatusUnauthorized, refusedToken)
 	}
 	account := r.PathValue("account")
 	if !accountPattern.MatchString(account) {
-		return refuse(http.StatusBadRequest, "accountId", fail("accountId", codePattern, "must be 6 letters")...)
+		return invalid(fail("accountId", codePattern, "must be 6 letters")...)
 	}
 	if account != t.cfg.AccountID {
 		return refuse(http.StatusForbidden, "the token is for another account")

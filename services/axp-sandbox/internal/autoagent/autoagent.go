@@ -6,6 +6,8 @@ package autoagent
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +24,7 @@ type Config struct {
 
 // Desk is what the agent works with.
 type Desk interface {
-	Accept(dialogID, agent string) *world.Refusal
+	Accept(dialogID, agent string) (participantID string, refusal *world.Refusal)
 	Say(dialogID string, m world.AgentMessage) *world.Refusal
 	Leave(dialogID string) *world.Refusal
 	End(dialogID string) *world.Refusal
@@ -30,21 +32,36 @@ type Desk interface {
 	Watch(f func(world.Chat)) (stop func())
 }
 
+// Colleague is who comes where a customer asks for somebody else.
+const Colleague = "Kim"
+
+// care is what the agent knows of a chat that it deals with.
+type care struct {
+	coming   bool   // it will accept the chat
+	serving  string // as which participant it is in the chat; empty: it is not
+	relieved bool   // somebody at the desk took it out: it does not come again
+	answered int    // up to which message
+	name     string // by which it comes
+}
+
 // Agent is the automatic agent. It is safe for concurrent use.
 type Agent struct {
 	cfg  Config
 	desk Desk
+	wake chan struct{}
 
-	mu       sync.Mutex
-	on       bool
-	mine     map[string]int // dialogs it serves, and up to which message it has answered
-	accepted map[string]bool
-	wake     chan struct{}
+	mu      sync.Mutex
+	on      bool
+	all     bool                  // every chat has to be looked at
+	changed map[string]world.Chat // those that have to be looked at
+	chats   map[string]*care
 }
 
 // New makes the agent.
 func New(cfg Config, desk Desk, on bool) *Agent {
-	return &Agent{cfg: cfg, desk: desk, on: on, mine: map[string]int{}, accepted: map[string]bool{}, wake: make(chan struct{}, 1)}
+	return &Agent{
+		cfg: cfg, desk: desk, on: on, all: true, wake: make(chan struct{}, 1), changed: map[string]world.Chat{}, chats: map[string]*care{},
+	}
 }
 
 // Enabled tells whether the agent is on.
@@ -54,10 +71,12 @@ func (a *Agent) Enabled() bool {
 	return a.on
 }
 
-// Enable switches the agent.
+// Enable switches the agent. Off, it accepts and answers nothing any more;
+// chats that it serves stay with it until somebody at the desk writes, leaves
+// or ends them.
 func (a *Agent) Enable(on bool) {
 	a.mu.Lock()
-	a.on = on
+	a.on, a.all = on, true
 	a.mu.Unlock()
 	a.poke()
 }
@@ -69,13 +88,27 @@ func (a *Agent) poke() {
 	}
 }
 
+// see notes a chat that has changed; it must not block.
+func (a *Agent) see(chat world.Chat) {
+	a.mu.Lock()
+	if chat.DialogID == "" { // the world was emptied
+		clear(a.changed)
+		clear(a.chats)
+		a.all = true
+	} else {
+		a.changed[chat.DialogID] = chat
+	}
+	a.mu.Unlock()
+	a.poke()
+}
+
 // Run works until ctx ends.
 func (a *Agent) Run(ctx context.Context) {
-	defer a.desk.Watch(func(world.Chat) { a.poke() })()
+	defer a.desk.Watch(a.see)()
 	var group sync.WaitGroup
 	defer group.Wait()
 	for {
-		for _, chat := range a.desk.Chats() {
+		for _, chat := range a.due() {
 			if f, delay := a.next(chat); f != nil {
 				group.Go(func() { after(ctx, delay, f) })
 			}
@@ -86,6 +119,18 @@ func (a *Agent) Run(ctx context.Context) {
 		case <-a.wake:
 		}
 	}
+}
+
+// due lists the chats that have to be looked at.
+func (a *Agent) due() []world.Chat {
+	a.mu.Lock()
+	all, changed := a.all, a.changed
+	a.all, a.changed = false, map[string]world.Chat{}
+	a.mu.Unlock()
+	if all {
+		return a.desk.Chats() // not under the lock: the desk calls see under its own
+	}
+	return slices.Collect(maps.Values(changed))
 }
 
 func after(ctx context.Context, d time.Duration, f func()) {
@@ -103,50 +148,55 @@ func (a *Agent) next(chat world.Chat) (f func(), delay time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if chat.Status == world.Terminated {
-		delete(a.mine, chat.DialogID)
-		delete(a.accepted, chat.DialogID)
+		delete(a.chats, chat.DialogID)
 		return nil, 0
 	}
 	if !a.on || chat.Status != world.Active {
 		return nil, 0
 	}
-	answered, mine := a.mine[chat.DialogID]
-	switch {
-	case chat.Waiting && !a.accepted[chat.DialogID]:
-		a.accepted[chat.DialogID] = true
-		delete(a.mine, chat.DialogID)
-		return func() { a.accept(chat) }, a.cfg.AcceptDelay
-	case !mine:
-		return nil, 0
+	c := a.chats[chat.DialogID]
+	if c == nil {
+		c = &care{name: a.cfg.Name}
+		a.chats[chat.DialogID] = c
+	}
+	if c.serving == "" {
+		if !chat.Waiting || c.coming || c.relieved {
+			return nil, 0
+		}
+		c.coming = true
+		return func() { a.accept(chat, c) }, a.cfg.AcceptDelay
 	}
 	for _, m := range chat.Messages {
-		if m.Index > answered && m.SenderType == world.Customer {
-			a.mine[chat.DialogID] = m.Index
-			return func() { a.reply(chat, m.Text); a.poke() }, a.cfg.ReplyDelay
+		if m.Index > c.answered && m.SenderType == world.Customer {
+			c.answered = m.Index
+			return func() { a.reply(chat, c, m.Text) }, a.cfg.ReplyDelay
 		}
 	}
 	return nil, 0
 }
 
-func (a *Agent) accept(chat world.Chat) {
-	if a.desk.Accept(chat.DialogID, a.cfg.Name) != nil {
-		a.mu.Lock()
-		delete(a.accepted, chat.DialogID) // somebody was faster, or it is over
-		a.mu.Unlock()
+func (a *Agent) accept(chat world.Chat, c *care) {
+	a.mu.Lock()
+	c.coming = false
+	on, name := a.on, c.name
+	a.mu.Unlock()
+	if !on {
 		return
 	}
-	written := 0
+	id, refusal := a.desk.Accept(chat.DialogID, name)
+	if refusal != nil {
+		return // somebody was faster, or it is over
+	}
 	last := ""
+	a.mu.Lock()
+	c.serving = id
 	for _, m := range chat.Messages {
 		if m.SenderType == world.Customer {
-			written, last = m.Index, m.Text
+			c.answered, last = m.Index, m.Text
 		}
 	}
-	a.mu.Lock()
-	a.mine[chat.DialogID] = written
 	a.mu.Unlock()
-	a.say(chat.DialogID, greeting(chat, a.cfg.Name, last))
-	a.poke()
+	a.say(chat, c, plain(greeting(chat, name, last)))
 }
 
 func greeting(chat world.Chat, agent, last string) string {
@@ -172,12 +222,32 @@ func shorten(s string) string {
 	return s
 }
 
-func (a *Agent) say(dialog, text string) {
-	_ = a.desk.Say(dialog, world.AgentMessage{Body: world.Body{ElementType: "text", ElementText: &world.Text{Text: text, TextFormat: "PLAINTEXT"}}}) // the chat may have ended meanwhile
+func plain(text string) world.AgentMessage {
+	return world.AgentMessage{Body: world.Body{ElementType: "text", ElementText: &world.Text{Text: text, TextFormat: "PLAINTEXT"}}}
+}
+
+// say speaks, where the agent is still the one who serves the chat.
+func (a *Agent) say(chat world.Chat, c *care, m world.AgentMessage) bool {
+	a.mu.Lock()
+	m.As = c.serving
+	a.mu.Unlock()
+	if m.As == "" {
+		return false
+	}
+	if a.desk.Say(chat.DialogID, m) == nil {
+		return true
+	}
+	a.mu.Lock()
+	c.serving, c.relieved = "", true
+	a.mu.Unlock()
+	return false
 }
 
 // reply answers a customer's message by its words.
-func (a *Agent) reply(chat world.Chat, text string) {
+func (a *Agent) reply(chat world.Chat, c *care, text string) {
+	if !a.Enabled() {
+		return
+	}
 	lower := strings.ToLower(text)
 	has := func(words ...string) bool {
 		for _, w := range words {
@@ -189,21 +259,24 @@ func (a *Agent) reply(chat world.Chat, text string) {
 	}
 	switch {
 	case has("bye", "thank", "that is all", "that's all"):
-		a.say(chat.DialogID, "You are welcome. Have a good day!")
-		if has("bye") {
+		if a.say(chat, c, plain("You are welcome. Have a good day!")) && has("bye") {
 			_ = a.desk.End(chat.DialogID) // it may have ended meanwhile
 		}
 	case has("option", "carousel", "show me", "product"):
-		_ = a.desk.Say(chat.DialogID, Options()) // as above
+		a.say(chat, c, Options())
 	case has("hour", "open"):
-		a.say(chat.DialogID, "We are open Monday to Saturday, 9 to 18 o'clock.")
+		a.say(chat, c, plain("We are open Monday to Saturday, 9 to 18 o'clock."))
 	case has("price", "cost", "how much"):
-		a.say(chat.DialogID, "Prices include delivery. Write \"options\" and I will show you what we have.")
+		a.say(chat, c, plain("Prices include delivery. Write \"options\" and I will show you what we have."))
 	case has("colleague", "transfer", "someone else"):
-		a.say(chat.DialogID, "I will ask a colleague to go on. Please stay in the chat.")
-		_ = a.desk.Leave(chat.DialogID) // as above
+		if a.say(chat, c, plain("I will ask a colleague to go on. Please stay in the chat.")) {
+			a.mu.Lock()
+			c.serving, c.name = "", Colleague
+			a.mu.Unlock()
+			_ = a.desk.Leave(chat.DialogID) // as above
+		}
 	default:
-		a.say(chat.DialogID, fmt.Sprintf("Thank you, I have noted \"%s\". Is there anything else that I should know?", shorten(text)))
+		a.say(chat, c, plain(fmt.Sprintf("Thank you, I have noted \"%s\". Is there anything else that I should know?", shorten(text))))
 	}
 }
 

@@ -1,16 +1,17 @@
 // Package control owns the API by which tests look into the sandbox and make
-// things go wrong: state, recorded calls, faults. It changes nothing that AXP's
-// own API shows, but on request.
+// things go wrong: state, recorded calls and callbacks, faults. It changes
+// nothing that AXP's own API shows, but on request.
 package control
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/axpchat/connector/services/axp-sandbox/internal/api"
 	"github.com/axpchat/connector/services/axp-sandbox/internal/autoagent"
+	"github.com/axpchat/connector/services/axp-sandbox/internal/reply"
 	"github.com/axpchat/connector/services/axp-sandbox/internal/webhooks"
 	"github.com/axpchat/connector/services/axp-sandbox/internal/world"
 )
@@ -23,94 +24,114 @@ type Params struct {
 	Auto  *autoagent.Agent
 }
 
-type webhookFault struct {
-	Kind    string `json:"kind"`
-	Count   int    `json:"count"`
-	DelayMs int    `json:"delayMs"`
-	Type    string `json:"eventType"`
-}
-
 // Register mounts the control API.
 func Register(mux *http.ServeMux, p Params) {
-	mux.HandleFunc("GET /control/state", func(w http.ResponseWriter, _ *http.Request) {
-		write(w, map[string]any{
-			"sessions": p.World.Sessions(), "chats": p.World.Chats(), "subscriptions": p.Hooks.List(""),
-			"webhooks": p.Hooks.Stats(), "autoAgent": p.Auto.Enabled(),
-		})
-	})
-	mux.HandleFunc("GET /control/calls", func(w http.ResponseWriter, r *http.Request) { write(w, p.API.Calls(r.URL.Query().Get("operation"))) })
-	mux.HandleFunc("POST /control/faults", func(w http.ResponseWriter, r *http.Request) {
-		var f api.Fault
-		if !read(w, r, &f) {
-			return
-		}
-		switch f.Kind {
-		case "latency", "resetBefore", "resetAfter":
-		case "status":
-			if f.Status < 400 || f.Status > 599 {
-				refuse(w, "status must be 400 to 599")
-				return
-			}
-		default:
-			refuse(w, "kind must be latency, status, resetBefore or resetAfter")
-			return
-		}
-		p.API.Inject(f)
-		write(w, f)
-	})
-	mux.HandleFunc("POST /control/webhook-faults", func(w http.ResponseWriter, r *http.Request) {
-		var f webhookFault
-		if !read(w, r, &f) {
-			return
-		}
-		switch f.Kind {
-		case "duplicate", "delay", "reorder", "swallow":
-			p.Hooks.Inject(webhooks.Fault{Kind: f.Kind, Count: max(f.Count, 1), Delay: time.Duration(f.DelayMs) * time.Millisecond, Type: f.Type})
-			write(w, f)
-		default:
-			refuse(w, "kind must be duplicate, delay, reorder or swallow")
-		}
-	})
-	mux.HandleFunc("DELETE /control/faults", func(w http.ResponseWriter, _ *http.Request) {
-		p.API.Heal()
-		p.Hooks.Heal()
-		write(w, struct{}{})
-	})
+	p.views(mux)
+	p.faults(mux)
 	mux.HandleFunc("POST /control/tokens/revoke", func(w http.ResponseWriter, _ *http.Request) {
 		p.API.RevokeTokens()
-		write(w, struct{}{})
+		done(w)
 	})
 	mux.HandleFunc("POST /control/emit", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 4<<20))
 		if err != nil || !json.Valid(body) {
-			refuse(w, "the body is not JSON")
+			reply.Refuse(w, http.StatusBadRequest, "the body is not JSON")
 			return
 		}
-		write(w, map[string]int{"subscriptions": p.Hooks.EmitRaw(body)})
+		reply.JSON(w, http.StatusOK, map[string]int{"subscriptions": p.Hooks.EmitRaw(body)})
 	})
+	// Subscriptions stay: whoever serves them would not notice that they went.
 	mux.HandleFunc("POST /control/reset", func(w http.ResponseWriter, _ *http.Request) {
-		p.World.Reset()
-		p.API.Forget()
+		p.API.Heal()
 		p.Hooks.Heal()
-		write(w, struct{}{})
+		p.World.Reset()
+		p.API.ForgetCalls()
+		p.Hooks.Forget()
+		done(w)
 	})
 }
 
-func read(w http.ResponseWriter, r *http.Request, v any) bool {
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(v); err != nil {
-		refuse(w, "the body is not JSON")
-		return false
+func (p Params) views(mux *http.ServeMux) {
+	mux.HandleFunc("GET /control/state", func(w http.ResponseWriter, _ *http.Request) {
+		reply.JSON(w, http.StatusOK, map[string]any{
+			"sessions": p.World.Sessions(), "chats": p.World.Chats(), "subscriptions": p.Hooks.List(""),
+			"webhooks": p.Hooks.Stats(), "autoAgent": p.Auto.Enabled(),
+		})
+	})
+	mux.HandleFunc("GET /control/calls", func(w http.ResponseWriter, r *http.Request) {
+		reply.JSON(w, http.StatusOK, p.API.Calls(r.URL.Query().Get("operation")))
+	})
+	mux.HandleFunc("DELETE /control/calls", func(w http.ResponseWriter, _ *http.Request) {
+		p.API.ForgetCalls()
+		done(w)
+	})
+	mux.HandleFunc("GET /control/callbacks", func(w http.ResponseWriter, _ *http.Request) {
+		reply.JSON(w, http.StatusOK, p.Hooks.Attempts())
+	})
+}
+
+func (p Params) faults(mux *http.ServeMux) {
+	mux.HandleFunc("GET /control/faults", func(w http.ResponseWriter, _ *http.Request) {
+		reply.JSON(w, http.StatusOK, map[string]any{"calls": p.API.Faults(), "callbacks": p.Hooks.Faults()})
+	})
+	mux.HandleFunc("POST /control/faults", inject(p.API.Inject))
+	mux.HandleFunc("POST /control/webhook-faults", inject(p.Hooks.Inject))
+	mux.HandleFunc("POST /control/outage", inject(p.outage))
+	mux.HandleFunc("DELETE /control/faults", func(w http.ResponseWriter, _ *http.Request) {
+		p.API.Heal()
+		p.Hooks.Heal()
+		done(w)
+	})
+	mux.HandleFunc("POST /control/seed", inject(func(in seed) (seed, error) {
+		p.API.Seed(in.Seed)
+		p.Hooks.Seed(in.Seed)
+		return in, nil
+	}))
+}
+
+type seed struct {
+	Seed uint64 `json:"seed"`
+}
+
+// outage is AXP being away: no call is served and no callback is sent.
+type outage struct {
+	DurationMs int `json:"durationMs"`
+	Status     int `json:"status"` // what calls are answered; 0: their connections are reset
+}
+
+func (p Params) outage(in outage) (outage, error) {
+	if in.DurationMs <= 0 {
+		return in, errors.New("durationMs must be more than 0")
 	}
-	return true
+	f := api.Fault{Kind: api.ResetBefore, DurationMs: in.DurationMs}
+	if in.Status != 0 {
+		f.Kind, f.Status = api.StatusFault, in.Status
+	}
+	if _, err := p.API.Inject(f); err != nil {
+		return in, err
+	}
+	_, err := p.Hooks.Inject(webhooks.Fault{Kind: "outage", DurationMs: in.DurationMs})
+	return in, err
 }
 
-func refuse(w http.ResponseWriter, detail string) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(http.StatusBadRequest)
-	_ = json.NewEncoder(w).Encode(map[string]any{"title": "Bad Request", "status": http.StatusBadRequest, "detail": detail}) // the caller has gone otherwise
+// inject reads what is asked for, does it and tells how it was understood.
+// Unknown fields are refused: a fault that is spelt wrong never happens, and a
+// test that relies on it proves nothing.
+func inject[T any](do func(T) (T, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var in T
+		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
+		d.DisallowUnknownFields()
+		err := d.Decode(&in)
+		if err == nil {
+			in, err = do(in)
+		}
+		if err != nil {
+			reply.Refuse(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		reply.JSON(w, http.StatusOK, in)
+	}
 }
 
-func write(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // the caller has gone otherwise
-}
+func done(w http.ResponseWriter) { reply.JSON(w, http.StatusOK, struct{}{}) }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/axpchat/connector/services/axp-sandbox/internal/autoagent"
 	"github.com/axpchat/connector/services/axp-sandbox/internal/media"
+	"github.com/axpchat/connector/services/axp-sandbox/internal/reply"
 	"github.com/axpchat/connector/services/axp-sandbox/internal/world"
 )
 
@@ -33,7 +34,7 @@ func New(p Params) *API { return &API{p} }
 
 // Register mounts it.
 func (a *API) Register(mux *http.ServeMux) {
-	mux.HandleFunc("GET /desk/api/state", func(w http.ResponseWriter, _ *http.Request) { write(w, http.StatusOK, a.state()) })
+	mux.HandleFunc("GET /desk/api/state", func(w http.ResponseWriter, _ *http.Request) { write(w, a.state()) })
 	mux.HandleFunc("GET /desk/api/events", a.events)
 	mux.HandleFunc("POST /desk/api/auto", a.auto)
 	mux.HandleFunc("POST /desk/api/chats/{dialog}/accept", a.accept)
@@ -52,24 +53,22 @@ func (a *API) state() state {
 	return state{AgentName: a.Name, AutoAgent: a.Auto.Enabled(), Chats: a.World.Chats()}
 }
 
-func write(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
+func write(w http.ResponseWriter, v any) {
 	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the caller has gone otherwise
+	reply.JSON(w, http.StatusOK, v)
 }
 
 func done(w http.ResponseWriter, refusal *world.Refusal) {
 	if refusal != nil {
-		write(w, refusal.Status, map[string]any{"title": refusal.Title, "detail": refusal.Detail, "status": refusal.Status})
+		reply.Refuse(w, refusal.Status, refusal.Detail)
 		return
 	}
-	write(w, http.StatusOK, struct{}{})
+	write(w, struct{}{})
 }
 
 func read(w http.ResponseWriter, r *http.Request, v any) bool {
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(v); err != nil {
-		write(w, http.StatusBadRequest, map[string]any{"title": "Bad Request", "detail": "the body is not JSON", "status": http.StatusBadRequest})
+		reply.Refuse(w, http.StatusBadRequest, "the body is not JSON")
 		return false
 	}
 	return true
@@ -81,7 +80,7 @@ func (a *API) auto(w http.ResponseWriter, r *http.Request) {
 	}
 	if read(w, r, &in) {
 		a.Auto.Enable(in.Enabled)
-		write(w, http.StatusOK, a.state())
+		write(w, a.state())
 	}
 }
 
@@ -95,7 +94,8 @@ func (a *API) accept(w http.ResponseWriter, r *http.Request) {
 	if in.AgentName == "" {
 		in.AgentName = a.Name
 	}
-	done(w, a.World.Accept(r.PathValue("dialog"), in.AgentName))
+	_, refusal := a.World.Accept(r.PathValue("dialog"), in.AgentName)
+	done(w, refusal)
 }
 
 func (a *API) say(w http.ResponseWriter, r *http.Request) {
@@ -109,7 +109,7 @@ func (a *API) say(w http.ResponseWriter, r *http.Request) {
 	}
 	m, ok := a.compose(in.Kind, in.Text, in.TextFormat, "http://"+r.Host)
 	if !ok {
-		write(w, http.StatusBadRequest, map[string]any{"title": "Bad Request", "detail": "unknown kind, or no text", "status": http.StatusBadRequest})
+		reply.Refuse(w, http.StatusBadRequest, "unknown kind or format, or no text")
 		return
 	}
 	done(w, a.World.Say(r.PathValue("dialog"), m))
@@ -121,8 +121,12 @@ const picture = `<svg xmlns="http://www.w3.org/2000/svg" width="320" height="180
 
 // compose makes a message of a kind; text may be empty where there is more.
 func (a *API) compose(kind, text, format, origin string) (world.AgentMessage, bool) {
-	if format == "" {
+	switch format {
+	case "":
 		format = "PLAINTEXT"
+	case "PLAINTEXT", "HTML", "MARKDOWN":
+	default:
+		return world.AgentMessage{}, false
 	}
 	words := func(fallback string) *world.Text {
 		if text == "" {
@@ -180,8 +184,12 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 	changes := make(chan world.Chat, maxChanges)
 	lost := make(chan struct{}, 1)
 	stop := a.World.Watch(func(c world.Chat) {
+		to := changes
+		if c.DialogID == "" { // everything has changed
+			to = nil
+		}
 		select {
-		case changes <- c:
+		case to <- c:
 		default:
 			select {
 			case lost <- struct{}{}:

@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"io"
 	"net/http"
 	"strconv"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/axpchat/connector/services/axp-sandbox/internal/reply"
 )
 
 // Info is AXP's SignedMediaInfo.
@@ -26,9 +27,13 @@ type Info struct {
 	MediaSize        float64 `json:"mediaSize"`
 }
 
+// MaxFile bounds one file, in bytes.
+const MaxFile = 10 << 20
+
+// What is kept of files; the oldest go first.
 const (
-	maxFile  = 10 << 20
 	maxFiles = 1000
+	maxBytes = 256 << 20
 	validity = 15 * time.Minute
 )
 
@@ -45,6 +50,8 @@ type Store struct {
 
 	mu    sync.Mutex
 	files map[string]*file
+	order []string // oldest first
+	bytes int
 }
 
 // New makes an empty store.
@@ -61,20 +68,36 @@ func (s *Store) Add(name, contentType string, data []byte, origin string) (Info,
 	info := Info{MediaID: uuid.NewString(), MediaName: name, MediaContentType: contentType, MediaSize: float64(len(data))}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.files[info.MediaID] = &file{info: info, data: data, has: true}
+	s.keep(&file{info: info, data: data, has: true})
 	return info, s.address(info.MediaID, "get", origin)
 }
 
-// SignUpload makes an address for a new file.
+// SignUpload makes an address for a new file; it refuses what is too large.
 func (s *Store) SignUpload(in Info, origin string) (Info, string, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if in.MediaSize > maxFile || len(s.files) >= maxFiles {
+	if in.MediaSize > MaxFile {
 		return in, "", false
 	}
 	in.MediaID = uuid.NewString()
-	s.files[in.MediaID] = &file{info: in}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keep(&file{info: in})
 	return in, s.address(in.MediaID, "post", origin), true
+}
+
+// keep takes a new file and lets old ones go; mu is held.
+func (s *Store) keep(f *file) {
+	s.files[f.info.MediaID] = f
+	s.order = append(s.order, f.info.MediaID)
+	s.bytes += len(f.data)
+	s.trim()
+}
+
+func (s *Store) trim() {
+	for len(s.order) > 1 && (len(s.order) > maxFiles || s.bytes > maxBytes) {
+		s.bytes -= len(s.files[s.order[0]].data)
+		delete(s.files, s.order[0])
+		s.order = s.order[1:]
+	}
 }
 
 // SignDownload makes an address to read a file from.
@@ -99,73 +122,99 @@ func (s *Store) sign(id, use, ttl string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// open checks the signature.
-func (s *Store) open(r *http.Request, use string) (*file, int) {
+// open checks the signature; mu is held. It says which file, or why not.
+func (s *Store) open(r *http.Request, use string) (f *file, status int, detail string) {
 	q := r.URL.Query()
 	id, ttl := r.PathValue("media"), q.Get("ttl")
 	until, err := strconv.ParseInt(ttl, 10, 64)
-	if err != nil || !hmac.Equal([]byte(q.Get("signature")), []byte(s.sign(id, use, ttl))) || s.now().UnixMilli() > until {
-		return nil, http.StatusBadRequest
+	switch {
+	case err != nil:
+		return nil, http.StatusBadRequest, "ttl"
+	case !hmac.Equal([]byte(q.Get("signature")), []byte(s.sign(id, use, ttl))):
+		return nil, http.StatusBadRequest, "signature"
+	case s.now().UnixMilli() > until:
+		return nil, http.StatusBadRequest, "ttl"
 	}
 	f, ok := s.files[id]
 	if !ok {
-		return nil, http.StatusNotFound
+		return nil, http.StatusNotFound, ""
 	}
-	return f, 0
+	return f, 0, ""
 }
 
-func refuse(w http.ResponseWriter, status int) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status}) // the caller has gone otherwise
+func refuse(w http.ResponseWriter, r *http.Request, status int, field string) {
+	p := map[string]any{
+		"type": "about:blank", "title": http.StatusText(status), "status": status, "instance": r.URL.EscapedPath(), "detail": "media does not exist",
+	}
+	if field != "" {
+		p["detail"] = "Validation failed"
+		p["violations"] = []map[string]any{{"field": field, "message": "is missing, not valid or expired", "code": invalid}}
+	}
+	reply.Problem(w, status, p)
 }
 
-// Upload takes a file: multipart/form-data, part mediaFile.
+// invalid is AXP's code for a value of the wrong form.
+const invalid = 20006
+
+// Upload takes a file: multipart/form-data, part mediaFile. The signature is
+// checked before anything is read.
 func (s *Store) Upload(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxFile+(1<<20))
-	part, _, err := r.FormFile("mediaFile")
-	if err != nil {
-		refuse(w, http.StatusBadRequest)
+	if _, status, field := s.locked(r, "post"); status != 0 {
+		refuse(w, r, status, field)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, MaxFile+(1<<20))
+	part, header, err := r.FormFile("mediaFile")
+	if r.MultipartForm != nil {
+		defer func() { _ = r.MultipartForm.RemoveAll() }() // a temporary file that stays is the system's to remove
+	}
+	if err != nil || header.Size > MaxFile {
+		refuse(w, r, http.StatusBadRequest, "mediaFile")
 		return
 	}
 	defer part.Close()
 	data, err := io.ReadAll(part)
 	if err != nil {
-		refuse(w, http.StatusBadRequest)
+		refuse(w, r, http.StatusBadRequest, "mediaFile")
 		return
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	f, status := s.open(r, "post")
+	f, status, field := s.open(r, "post") // it may have gone or expired meanwhile
+	if status == 0 {
+		s.bytes += len(data) - len(f.data)
+		f.data, f.has = data, true
+		s.trim()
+	}
+	s.mu.Unlock()
 	if status != 0 {
-		refuse(w, status)
+		refuse(w, r, status, field)
 		return
 	}
-	f.data, f.has = data, true
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusAccepted)
-	_ = json.NewEncoder(w).Encode(map[string]string{"mediaId": f.info.MediaID, "mediaName": f.info.MediaName}) // the caller has gone otherwise
+	reply.JSON(w, http.StatusAccepted, map[string]string{"mediaId": f.info.MediaID, "mediaName": f.info.MediaName})
+}
+
+func (s *Store) locked(r *http.Request, use string) (file, int, string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, status, field := s.open(r, use)
+	if f == nil {
+		return file{}, status, field
+	}
+	return *f, status, field
 }
 
 // Download returns a file's bytes, or 204 where none were uploaded yet.
 func (s *Store) Download(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	f, status := s.open(r, "get")
-	var data []byte
-	var has bool
-	if f != nil {
-		data, has = f.data, f.has
-	}
-	s.mu.Unlock()
+	f, status, field := s.locked(r, "get")
 	switch {
 	case status != 0:
-		refuse(w, status)
-	case !has:
+		refuse(w, r, status, field)
+	case !f.has:
 		w.WriteHeader(http.StatusNoContent)
 	default:
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Content-Length", strconv.Itoa(len(data)))
-		_, _ = w.Write(data) // the caller has gone otherwise
+		w.Header().Set("Content-Length", strconv.Itoa(len(f.data)))
+		_, _ = w.Write(f.data) // the caller has gone otherwise
 	}
 }

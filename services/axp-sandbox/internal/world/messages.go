@@ -3,6 +3,8 @@ package world
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"net/http"
 	"slices"
 	"time"
 
@@ -26,6 +28,9 @@ func (w *World) Send(engagementID string, in SendMessage) (*Message, *Refusal) {
 	}
 	if d.DialogStatus != Active {
 		return nil, notIn(d)
+	}
+	if len(d.Log) >= maxMessages {
+		return nil, &Refusal{Status: http.StatusForbidden, Title: "Forbidden", Detail: "too many messages in the dialog"}
 	}
 	name := in.SenderParticipantName
 	if name == "" {
@@ -123,21 +128,27 @@ func (w *World) ListMessages(engagementID, dialogID, sessionID string, size, num
 
 // AgentMessage is what an agent sends.
 type AgentMessage struct {
+	As           string // the participant who must be the agent; empty: whoever is
 	Body         Body
 	FallbackText string
 	Attachments  []map[string]any
 }
 
-// Accept connects an agent to a dialog.
-func (w *World) Accept(dialogID, agent string) *Refusal {
-	return w.atDesk(dialogID, func(d *dialog) *Refusal {
+func conflict(detail string) *Refusal {
+	return &Refusal{Status: http.StatusConflict, Title: "Conflict", Detail: detail}
+}
+
+// Accept connects an agent to a dialog, as a new participant.
+func (w *World) Accept(dialogID, agent string) (participantID string, refusal *Refusal) {
+	participantID = uuid.NewString()
+	return participantID, w.atDesk(dialogID, func(d *dialog) *Refusal {
 		if d.DialogStatus != Active {
 			return notIn(d)
 		}
 		if d.agent() != nil {
-			return &Refusal{Status: 409, Title: "Conflict", Detail: "somebody else has accepted it"}
+			return conflict("somebody else has accepted it")
 		}
-		c := &Connection{ConnectionID: uuid.NewString(), ParticipantID: uuid.NewString(), ParticipantType: Agent, DisplayName: agent, ConnectionState: Connected}
+		c := &Connection{ConnectionID: uuid.NewString(), ParticipantID: participantID, ParticipantType: Agent, DisplayName: agent, ConnectionState: Connected}
 		d.Connections = append(d.Connections, c)
 		w.emit(w.participant("PARTICIPANT_ADDED", d, c, uuid.NewString()))
 		return nil
@@ -148,8 +159,8 @@ func (w *World) Accept(dialogID, agent string) *Refusal {
 func (w *World) Say(dialogID string, in AgentMessage) *Refusal {
 	return w.atDesk(dialogID, func(d *dialog) *Refusal {
 		c := d.agent()
-		if d.DialogStatus != Active || c == nil {
-			return &Refusal{Status: 409, Title: "Conflict", Detail: "accept the chat first"}
+		if d.DialogStatus != Active || c == nil || in.As != "" && in.As != c.ParticipantID {
+			return conflict("accept the chat first")
 		}
 		m := w.message(d, c, c.DisplayName)
 		m.Body, m.FallbackText, m.Attachments = in.Body, in.FallbackText, in.Attachments
@@ -163,7 +174,7 @@ func (w *World) Leave(dialogID string) *Refusal {
 	return w.atDesk(dialogID, func(d *dialog) *Refusal {
 		c := d.agent()
 		if c == nil {
-			return &Refusal{Status: 409, Title: "Conflict", Detail: "no agent is in the chat"}
+			return conflict("no agent is in the chat")
 		}
 		c.ConnectionState = Disconnected
 		w.emit(w.participant("PARTICIPANT_DISCONNECTED", d, c, uuid.NewString()))
@@ -220,7 +231,7 @@ func (w *World) chat(d *dialog) Chat {
 	c := Chat{
 		DialogID: d.DialogID, EngagementID: d.Engagement.EngagementID, SessionID: d.Session.SessionID, Status: d.DialogStatus,
 		Waiting: w.waiting(d), CreatedAt: d.CreatedAt, SessionParameters: d.Session.SessionParameters, EngagementParameters: d.EngagementParameters,
-		Conversation: d.Engagement.Conversation, ProviderDialogID: d.ProviderDialogID,
+		Conversation: d.Conversation, ProviderDialogID: d.ProviderDialogID,
 		Participants: []ChatParticipant{}, Messages: []ChatMessage{},
 	}
 	c.Customer.DisplayName, c.Customer.Identifiers = d.Session.DisplayName, d.Session.CustomerIdentifiers
@@ -275,7 +286,7 @@ func put(body map[string]any, key, value string) {
 
 func (w *World) engagementCreated(d *dialog, correlation string) Event {
 	e := w.event(d, "ENGAGEMENT_CREATED", correlation)
-	put(e.Body, "conversation", d.Engagement.Conversation)
+	put(e.Body, "conversation", d.Conversation)
 	put(e.Body, "providerDialogId", d.ProviderDialogID)
 	e.Body["businessAccountName"], e.Body["initiatorParticipantId"] = "sandbox", d.InitiatorParticipantID
 	e.Body["customerIdentifiers"] = d.Session.CustomerIdentifiers
@@ -309,9 +320,7 @@ func (w *World) messageEvent(d *dialog, m *Message) Event {
 	if err == nil {
 		var fields map[string]any
 		if err = json.Unmarshal(data, &fields); err == nil {
-			for k, v := range fields {
-				e.Body[k] = v
-			}
+			maps.Copy(e.Body, fields)
 		}
 	}
 	e.Body["receivedAt"], e.Body["lastUpdatedAt"] = m.ReceivedAt.Format(time.RFC3339Nano), m.LastUpdatedAt.Format(time.RFC3339Nano)

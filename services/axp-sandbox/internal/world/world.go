@@ -7,6 +7,7 @@ package world
 import (
 	"context"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -22,25 +23,35 @@ type Config struct {
 	QueueMessage      bool          // tell the customer the place in the queue
 }
 
+// What is kept; beyond it the oldest that has ended goes.
+const (
+	maxEnded    = 2000    // dialogs that have ended
+	maxSessions = 50_000  // also live ones go, but none with an open dialog
+	maxMessages = 100_000 // of a dialog; more are refused
+)
+
 // Refusal is why an operation is not done, with AXP's HTTP status.
 type Refusal struct {
 	Status        int
 	Title, Detail string
+	Field         string // of the request that broke a rule; may be empty
 }
 
-// Error implements error.
-func (r *Refusal) Error() string { return r.Title + ": " + r.Detail }
+func breaks(field, detail string) *Refusal {
+	return &Refusal{Status: http.StatusBadRequest, Title: "Bad Request", Detail: detail, Field: field}
+}
 
 func notFound(what string) *Refusal {
-	return &Refusal{Status: 404, Title: "Not Found", Detail: what + " does not exist"}
+	return &Refusal{Status: http.StatusNotFound, Title: "Not Found", Detail: what + " does not exist"}
 }
 
 // dialog is a Dialog with what AXP's answers do not show.
 type dialog struct {
 	*Dialog
-	Engagement *Engagement
-	Session    *Session // that started it
-	Log        []*Message
+	Engagement   *Engagement
+	Session      *Session // that started it
+	Conversation string   // its own: the engagement has the first dialog's
+	Log          []*Message
 }
 
 // World is safe for concurrent use. Close ends what it has begun.
@@ -58,6 +69,8 @@ type World struct {
 	engagements map[string]*Engagement
 	dialogs     map[string]*dialog
 	order       []string // dialogs, oldest first
+	arrivals    []string // sessions, oldest first
+	ended       int      // dialogs
 	watchers    map[int]func(Chat)
 	nextWatcher int
 	changed     func()
@@ -95,7 +108,8 @@ func (w *World) later(d time.Duration, f func()) {
 	})
 }
 
-// Watch calls f, which must not block, with each chat that changes.
+// Watch calls f, which must not block, with each chat that changes; with an
+// empty one where everything has.
 func (w *World) Watch(f func(Chat)) (stop func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -124,7 +138,7 @@ func (w *World) CreateSession(in CreateSession) (*Session, *Refusal) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if in.ChannelProviderID != w.cfg.ChannelProviderID {
-		return nil, &Refusal{Status: 400, Title: "Bad Request", Detail: "No channel provider with this channelProviderId"}
+		return nil, breaks("channelProviderId", "no such channel provider")
 	}
 	now := w.now().UTC()
 	id := uuid.NewString()
@@ -138,6 +152,8 @@ func (w *World) CreateSession(in CreateSession) (*Session, *Refusal) {
 		s.SessionParameters = map[string]string{}
 	}
 	w.sessions[id] = s
+	w.arrivals = append(w.arrivals, id)
+	w.trimSessions()
 	w.changed()
 	out := s.copy()
 	out.ParticipantID, out.CorrelationID = s.ParticipantID, orNew(in.CorrelationID)
@@ -190,11 +206,11 @@ func (w *World) AppendIdentifiers(id string, in map[string][]string) (*Session, 
 	for k, vs := range in {
 		merged[k] = append(slices.Clone(merged[k]), vs...)
 		if len(merged[k]) > 5 {
-			return nil, &Refusal{Status: 400, Title: "Bad Request", Detail: "more than 5 values for one identifier"}
+			return nil, breaks("customerIdentifiers."+k, "must have at most 5 values")
 		}
 	}
 	if len(merged) > 10 {
-		return nil, &Refusal{Status: 400, Title: "Bad Request", Detail: "more than 10 identifiers"}
+		return nil, breaks("customerIdentifiers", "must have at most 10 properties")
 	}
 	s.CustomerIdentifiers, s.LastUpdatedAt = merged, w.now().UTC()
 	w.touchSession(s)
@@ -212,7 +228,7 @@ func (w *World) UpdateParameters(id string, in map[string]string) (*Session, *Re
 	merged := maps.Clone(s.SessionParameters)
 	maps.Copy(merged, in)
 	if len(merged) > 20 {
-		return nil, &Refusal{Status: 400, Title: "Bad Request", Detail: "more than 20 session parameters"}
+		return nil, breaks("sessionParameters", "must have at most 20 properties")
 	}
 	s.SessionParameters, s.LastUpdatedAt = merged, w.now().UTC()
 	w.touchSession(s)
@@ -229,6 +245,17 @@ func (w *World) touchSession(s *Session) {
 	}
 }
 
+// of lists the open dialogs that a session takes part in.
+func (w *World) of(session string) []*dialog {
+	var out []*dialog
+	for _, id := range w.order {
+		if d := w.dialogs[id]; d.DialogStatus != Terminated && d.in(session) {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
 // DeleteSession is AXP's Delete Session; it takes the customer out of what is
 // still open.
 func (w *World) DeleteSession(id string) *Refusal {
@@ -238,10 +265,14 @@ func (w *World) DeleteSession(id string) *Refusal {
 	if refusal != nil {
 		return refusal
 	}
-	for _, did := range w.order {
-		if d := w.dialogs[did]; d.Session == s && d.DialogStatus != Terminated {
-			w.end(d, uuid.NewString())
+	for _, d := range w.of(id) {
+		c := d.Connections[0]
+		if d.Session != s { // a further device goes, the chat stays
+			c.SessionIDs = slices.DeleteFunc(slices.Clone(c.SessionIDs), func(x string) bool { return x == id })
+			w.touched(d)
+			continue
 		}
+		w.end(d, uuid.NewString())
 	}
 	s.SessionStatus, s.LastUpdatedAt = Terminated, w.now().UTC()
 	w.changed()
@@ -264,7 +295,7 @@ func (w *World) CreateEngagement(in CreateEngagement) (*Engagement, *Refusal) {
 		e = &Engagement{EngagementID: id, AccountID: w.cfg.AccountID, Conversation: in.Conversation, URL: "/v1/engagements/" + id}
 		w.engagements[id] = e
 	}
-	d := &dialog{Engagement: e, Session: s, Dialog: &Dialog{
+	d := &dialog{Engagement: e, Session: s, Conversation: in.Conversation, Dialog: &Dialog{
 		DialogID: uuid.NewString(), ChannelID: in.ChannelID, DialogStatus: Pending, ProviderDialogID: in.ProviderDialogID,
 		InitiatorParticipantID: s.ParticipantID, EngagementParameters: in.EngagementParameters, CreatedAt: now, LastUpdatedAt: now,
 		Connections: []*Connection{{
@@ -276,11 +307,7 @@ func (w *World) CreateEngagement(in CreateEngagement) (*Engagement, *Refusal) {
 	w.dialogs[d.DialogID] = d
 	w.order = append(w.order, d.DialogID)
 	correlation := orNew(in.CorrelationID)
-	if in.Conversation == Unroutable {
-		w.later(w.cfg.ActivationDelay, func() { w.fail(d, correlation) })
-	} else {
-		w.later(w.cfg.ActivationDelay, func() { w.activate(d, correlation) })
-	}
+	w.later(w.cfg.ActivationDelay, func() { w.settle(d, correlation) })
 	w.touched(d)
 	out := e.copy()
 	out.CorrelationID = correlation
@@ -331,11 +358,20 @@ func (e *Engagement) copy() *Engagement {
 	return &c
 }
 
+// settle decides about a dialog that is PENDING, unless it has ended or a reset
+// has swept it away meanwhile.
+func (w *World) settle(d *dialog, correlation string) {
+	switch {
+	case d.DialogStatus != Pending || w.dialogs[d.DialogID] != d:
+	case d.Conversation == Unroutable:
+		w.fail(d, correlation)
+	default:
+		w.activate(d, correlation)
+	}
+}
+
 // activate connects the customer: from then on messages flow.
 func (w *World) activate(d *dialog, correlation string) {
-	if d.DialogStatus != Pending {
-		return
-	}
 	d.DialogStatus = Active
 	w.emit(w.engagementCreated(d, correlation))
 	w.emit(w.participant("PARTICIPANT_ADDED", d, d.Connections[0], correlation))
@@ -370,15 +406,13 @@ func (w *World) waiting(d *dialog) bool {
 }
 
 func (w *World) fail(d *dialog, correlation string) {
-	if d.DialogStatus != Pending {
-		return
-	}
 	d.DialogStatus = Terminated
 	for _, c := range d.Connections {
 		c.ConnectionState = Disconnected
 	}
 	w.emit(w.engagementError(d, correlation))
 	w.touched(d)
+	w.trimDialogs()
 }
 
 // ListEngagements is AXP's List Engagements.
@@ -441,9 +475,12 @@ func (w *World) Join(engagementID string, in Leave) (*Engagement, *Refusal) {
 	if d.DialogStatus != Active {
 		return nil, notIn(d)
 	}
+	if d.Session != s && !sameCustomer(d.Session, s) {
+		return nil, &Refusal{Status: http.StatusForbidden, Title: "Forbidden", Detail: "the session is another customer's"}
+	}
 	c := d.Connections[0]
 	if !slices.Contains(c.SessionIDs, s.SessionID) {
-		c.SessionIDs = append(c.SessionIDs, s.SessionID)
+		c.SessionIDs = append(slices.Clone(c.SessionIDs), s.SessionID)
 	}
 	w.touched(d)
 	out := d.Engagement.copy()
@@ -455,7 +492,7 @@ func notIn(d *dialog) *Refusal {
 	if d.DialogStatus == Terminated {
 		return notFound("active dialog")
 	}
-	return &Refusal{Status: 400, Title: "Bad Request", Detail: "the dialog is " + d.DialogStatus}
+	return breaks("dialogId", "the dialog is "+d.DialogStatus)
 }
 
 // Disconnect is AXP's Disconnect Engagement.
@@ -488,4 +525,48 @@ func (w *World) end(d *dialog, correlation string) {
 	}
 	d.DialogStatus = Terminated
 	w.touched(d)
+	w.trimDialogs()
+}
+
+// trimDialogs forgets the oldest dialog where too many have ended.
+func (w *World) trimDialogs() {
+	w.ended++
+	if w.ended <= maxEnded {
+		return
+	}
+	i := slices.IndexFunc(w.order, func(id string) bool { return w.dialogs[id].DialogStatus == Terminated })
+	d := w.dialogs[w.order[i]]
+	e := d.Engagement
+	e.Dialogs = slices.DeleteFunc(e.Dialogs, func(x *Dialog) bool { return x == d.Dialog })
+	if len(e.Dialogs) == 0 {
+		delete(w.engagements, e.EngagementID)
+	}
+	delete(w.dialogs, d.DialogID)
+	w.order = slices.Delete(w.order, i, i+1)
+	w.ended--
+}
+
+// trimSessions forgets the oldest tenth of the sessions where there are too
+// many, except those with an open dialog.
+func (w *World) trimSessions() {
+	if len(w.sessions) <= maxSessions {
+		return
+	}
+	busy := map[string]bool{}
+	for _, d := range w.dialogs {
+		if d.DialogStatus != Terminated {
+			for _, id := range d.Connections[0].SessionIDs {
+				busy[id] = true
+			}
+		}
+	}
+	gone := 0
+	w.arrivals = slices.DeleteFunc(w.arrivals, func(id string) bool {
+		if busy[id] || gone > maxSessions/10 {
+			return false
+		}
+		gone++
+		delete(w.sessions, id)
+		return true
+	})
 }
