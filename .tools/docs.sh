@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes the documents that are made from code: the configuration reference of
-# each command and the catalogue of errors.
+# each command and the catalogue of errors and the table of close codes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p deploy/docs
@@ -19,3 +19,4 @@ mkdir -p deploy/docs
   done
 } > deploy/docs/configuration.md
 go run ./services/internal/kit/errs/cmd/errordoc > deploy/docs/errors.md
+go run ./services/gateway/internal/stream/cmd/closedoc > deploy/docs/closes.md

@@ -120,9 +120,22 @@ func jitter(d time.Duration) time.Duration {
 	return rand.N(d) //nolint:gosec // spreads load, guards nothing
 }
 
+const closesHead = `# Close codes
+
+<!-- Made by make generate from services/gateway/internal/stream/closes.go; do not edit. -->
+
+Every stream ends with a ` + "`close`" + ` frame, the same on all transports: a code, a text for people, whether to come
+back, when, and the cursor to come back with. On gRPC the call's status says it again, on a WebSocket the close
+code of RFC 6455: 1012 and 4000 to 4499 mean come back, 4500 to 4999 mean do not. A transport that ends without
+a close frame has been cut: come back with the last cursor, waiting longer after each failure.
+
+| code | meaning | come back | wait at most | gRPC | WebSocket |
+| --- | --- | --- | --- | --- | --- |
+`
+
 // WriteCloses writes the table of close codes as Markdown, for the documentation.
 func WriteCloses(w io.Writer) error {
-	if _, err := fmt.Fprintf(w, "| code | meaning | come back | gRPC | WebSocket |\n| --- | --- | --- | --- | --- |\n"); err != nil {
+	if _, err := io.WriteString(w, closesHead); err != nil {
 		return err
 	}
 	for n := range int32(len(axpchatv1.CloseCode_name)) {
@@ -134,7 +147,7 @@ func WriteCloses(w io.Writer) error {
 		if c.reason != axpchatv1.ErrorReason_ERROR_REASON_UNSPECIFIED {
 			grpc = errs.Code(c.reason).String()
 		}
-		if _, err := fmt.Fprintf(w, "| `%s` | %s | %s | %s | %d |\n", code, c.text, back, grpc, c.webSocket); err != nil {
+		if _, err := fmt.Fprintf(w, "| `%s` | %s | %s | %s | %s | %d |\n", code, c.text, back, c.wait, grpc, c.webSocket); err != nil {
 			return err
 		}
 	}

@@ -75,6 +75,13 @@ func (b *Bus) SubscribeLive(account, session string, ch chan *nats.Msg) (*nats.S
 	return b.NC.ChanSubscribe(LiveSubject(account, session), ch)
 }
 
+// SubscribeAllLive hands the newly stored events of every session to ch. Like
+// SubscribeLive it promises nothing: what it tells is a hint, the journal is the
+// truth.
+func (b *Bus) SubscribeAllLive(ch chan *nats.Msg) (*nats.Subscription, error) {
+	return b.NC.ChanSubscribe(livePrefix+"*.*", ch)
+}
+
 // DecodeLive reads a message of SubscribeLive.
 func DecodeLive(m *nats.Msg) (StoredEvent, error) {
 	ev, err := decode(m)

@@ -260,6 +260,38 @@ func (s *Store[T]) Keys(ctx context.Context, prefix string) ([]string, error) {
 	return keys, nil
 }
 
+// All calls f with every value that the bucket holds, in no order. It is for the
+// rare moments when a process takes over, never for a request.
+func (s *Store[T]) All(ctx context.Context, f func(T)) error {
+	kv, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	w, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return fmt.Errorf("read bucket %s: %w", s.bucket, err)
+	}
+	defer func() { _ = w.Stop() }() // it fails only when the connection is gone
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("read bucket %s: %w", s.bucket, ctx.Err())
+		case e, open := <-w.Updates():
+			if !open {
+				return fmt.Errorf("read bucket %s: %w", s.bucket, nats.ErrConnectionClosed)
+			}
+			if e == nil { // that was all
+				return nil
+			}
+			v := s.empty()
+			if err := proto.Unmarshal(e.Value(), v); err != nil {
+				return fmt.Errorf("decode value of bucket %s: %w", s.bucket, err)
+			}
+			f(v)
+		}
+	}
+}
+
 // ChangesSubject is where every change of a key of this bucket passes by, for
 // a plain subscription that only wants to be woken.
 func (s *Store[T]) ChangesSubject() string { return "$KV." + s.bucket + ".>" }
