@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"errors"
+	"time"
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
@@ -21,46 +22,32 @@ func (s *Sender) message(ctx context.Context, it *Item) error {
 	}
 	// An earlier try, of this process or of another, may have reached AXP.
 	uncertain := it.tenure.Suspect(it.delivery)
+	if uncertain {
+		if err := s.giveTime(ctx, it); err != nil {
+			return err
+		}
+	}
 	held := false
 	for n := 1; ; n++ {
 		rec, fail, err := s.await(ctx, it)
 		if err != nil {
 			return err
 		}
-		if fail != nil {
-			if uncertain && rec != nil { // it may have got through before the end
-				if found, err := s.reconcile(ctx, it, rec); err == nil && found {
-					return s.sent(ctx, it)
-				}
-			}
-			return s.fail(ctx, it, fail)
-		}
-		if s.expired(it) {
-			return s.fail(ctx, it, failure(axpchatv1.ErrorReason_ERROR_REASON_MESSAGE_EXPIRED, "The message could not be sent in time."))
-		}
 		if it.tenure.Over() {
 			return errStopping
 		}
-		var callErr error
-		if uncertain {
-			var found bool
-			if found, callErr = s.reconcile(ctx, it, rec); found {
-				return s.sent(ctx, it)
-			}
-			uncertain = callErr != nil
+		if fail != nil {
+			return s.giveUp(ctx, it, rec, fail, uncertain)
 		}
-		if callErr == nil {
-			if it.tenure.Over() { // the list may have taken its time
-				return errStopping
-			}
-			callErr = s.send(ctx, it, rec)
-			if callErr == nil {
-				return s.sent(ctx, it)
-			}
-			uncertain = axp.OutcomeOf(callErr) == axp.Unknown
+		callErr := s.attempt(ctx, it, rec, &uncertain)
+		switch {
+		case callErr == nil, errors.Is(callErr, errStopping):
+			return callErr
+		case ctx.Err() != nil:
+			return ctx.Err()
 		}
 		if !again(callErr) {
-			return s.refused(ctx, it, callErr)
+			return s.refused(ctx, it, callErr, uncertain)
 		}
 		if !held {
 			held = true
@@ -70,11 +57,65 @@ func (s *Sender) message(ctx context.Context, it *Item) error {
 		if uncertain {
 			d = max(d, s.p.Config.UncertainWait)
 		}
-		if err := it.pause(ctx, d, nil); err != nil {
+		if err := it.pause(ctx, min(d, s.left(it)), nil); err != nil {
 			return err
 		}
 	}
 }
+
+// giveTime lets a call end that an earlier owner may have under way, and AXP
+// show what came of it.
+func (s *Sender) giveTime(ctx context.Context, it *Item) error {
+	if !it.delivery.inherited {
+		return nil
+	}
+	return it.pause(ctx, s.p.Config.UncertainWait-time.Since(it.tenure.since), nil)
+}
+
+// attempt tries once: it looks for what an earlier try has made, where there
+// may have been one, then sends. Nil: the journal says how it ended.
+func (s *Sender) attempt(ctx context.Context, it *Item, rec *busv1.EngagementRecord, uncertain *bool) error {
+	if *uncertain {
+		switch f, err := s.reconcile(ctx, it, rec); {
+		case err != nil:
+			return err
+		case f == settled:
+			return nil
+		case f == inAXP:
+			return s.sent(ctx, it)
+		}
+		*uncertain = false
+	}
+	if it.tenure.Over() { // the list may have taken its time
+		return errStopping
+	}
+	err := s.send(ctx, it, rec)
+	if err == nil {
+		return s.sent(ctx, it)
+	}
+	*uncertain = axp.OutcomeOf(err) == axp.Unknown
+	return err
+}
+
+// giveUp fails a message for whose sending it is too late, unless an earlier try
+// turns out to have got through.
+func (s *Sender) giveUp(ctx context.Context, it *Item, rec *busv1.EngagementRecord, f *axpchatv1.MessageFailure, uncertain bool) error {
+	if uncertain && rec.GetEngagement().GetAxpDialogId() != "" {
+		switch found, err := s.reconcile(ctx, it, rec); {
+		case err == nil && found == settled:
+			return nil
+		case err == nil && found == inAXP:
+			return s.sent(ctx, it)
+		case err != nil:
+			s.p.Log.WarnContext(ctx, "a message fails without AXP having said whether it arrived", "error", err)
+			f.Detail += mayHaveArrived
+		}
+	}
+	return s.fail(ctx, it, f)
+}
+
+// mayHaveArrived is added to the detail of a failure that may not be one.
+const mayHaveArrived = " It may have arrived all the same: AXP could not be asked."
 
 // begin makes sure that the journal tells of the message before it tells what
 // became of it. Where somebody may have worked on it before, the journal is
@@ -100,40 +141,50 @@ func (s *Sender) begin(ctx context.Context, it *Item) (done bool, err error) {
 	return false, s.insist(ctx, it, func(ctx context.Context) error { return s.p.Journal.Accepted(ctx, e) })
 }
 
+// finding is what became of an earlier try.
+type finding int
+
+const (
+	absent  finding = iota
+	inAXP           // AXP has the message
+	settled         // the journal says how it ended
+)
+
 // reconcile looks for a message whose earlier try had no clear outcome: first
 // in the journal, where AXP's echo may have come in, then once in AXP.
-func (s *Sender) reconcile(ctx context.Context, it *Item, rec *busv1.EngagementRecord) (found bool, err error) {
+func (s *Sender) reconcile(ctx context.Context, it *Item, rec *busv1.EngagementRecord) (finding, error) {
 	client, err := s.p.Accounts.Client(it.Entry.GetAccount())
 	if err != nil {
-		return false, err
+		return absent, err
 	}
 	ctx, cancel := it.call(ctx)
 	defer cancel()
 	id := it.Entry.GetMessage().GetMessageId()
 	known, err := s.p.Journal.Find(ctx, it.Entry.GetAccount(), it.Entry.GetSessionId(), id)
-	if err != nil || known.Settled {
-		if known.Settled {
-			s.meters.resolved(ctx, true)
-		}
-		return known.Settled, err
+	if err != nil {
+		return absent, err
+	}
+	if known.Settled {
+		s.meters.resolved(ctx, true)
+		return settled, nil
 	}
 	e := rec.GetEngagement()
 	list, complete, err := client.ListAllMessages(ctx, e.GetAxpEngagementId(), e.GetAxpDialogId(), rec.GetAxpSessionId())
 	for i := range list {
 		if list[i].ProviderMessageID == id {
 			s.meters.resolved(ctx, true)
-			return true, nil
+			return inAXP, nil
 		}
 	}
 	if err != nil {
-		return false, err
+		return absent, err
 	}
 	if !complete {
 		s.p.Log.WarnContext(ctx, "a dialog has more messages than can be listed; one is sent although it may be in it")
 	}
 	s.meters.resolved(ctx, false)
 	it.tenure.Clear(it.delivery)
-	return false, nil
+	return absent, nil
 }
 
 // send makes the call.
@@ -174,7 +225,7 @@ func (s *Sender) fail(ctx context.Context, it *Item, f *axpchatv1.MessageFailure
 
 // refused fails a message that AXP will never take. Where AXP says that it
 // does not know the dialog, it is asked whether the chat is over.
-func (s *Sender) refused(ctx context.Context, it *Item, err error) error {
+func (s *Sender) refused(ctx context.Context, it *Item, err error, uncertain bool) error {
 	if axp.IsNotFound(err) {
 		lookErr := s.p.Engagements.Refresh(ctx, it.ref())
 		if lookErr != nil {
@@ -183,7 +234,11 @@ func (s *Sender) refused(ctx context.Context, it *Item, err error) error {
 	}
 	s.p.Log.WarnContext(ctx, "AXP refuses a message", "error", err)
 	known := errs.From(err)
-	return s.fail(ctx, it, failure(known.Reason, known.Detail))
+	f := failure(known.Reason, known.Detail)
+	if uncertain { // it was the look that was refused
+		f.Detail += mayHaveArrived
+	}
+	return s.fail(ctx, it, f)
 }
 
 // hold tells the customer that the message is kept while AXP can't take it.

@@ -16,6 +16,7 @@ type meters struct {
 	resets    metric.Int64Counter
 	pauses    metric.Int64Counter
 	poisoned  metric.Int64Counter
+	handovers metric.Int64Counter
 }
 
 func newMeters(m metric.Meter) (*meters, error) {
@@ -32,6 +33,7 @@ func newMeters(m metric.Meter) (*meters, error) {
 		resets:    counter("axpchat_outbox_resets", "Partitions that started over from the oldest unacknowledged message, by cause."),
 		pauses:    counter("axpchat_outbox_pauses", "Times that the process stood still for longer than it may."),
 		poisoned:  counter("axpchat_outbox_unreadable", "Entries that could not be read and were dropped."),
+		handovers: counter("axpchat_outbox_handovers", "Partitions that were left to another replica because this one had more than its share."),
 	}
 	return out, errors.Join(faults...)
 }
@@ -61,3 +63,5 @@ func (m *meters) reset(ctx context.Context, why string) {
 func (m *meters) paused(ctx context.Context) { m.pauses.Add(ctx, 1) }
 
 func (m *meters) poison(ctx context.Context) { m.poisoned.Add(ctx, 1) }
+
+func (m *meters) handedOver(ctx context.Context) { m.handovers.Add(ctx, 1) }

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -12,6 +13,8 @@ import (
 )
 
 const (
+	// newPin is why a partition usually starts over.
+	newPin = "new pin"
 	// headerPin carries the server's id of who is pinned.
 	headerPin = "Nats-Pin-Id"
 	// askTimeout bounds a question to the server.
@@ -25,14 +28,15 @@ const (
 
 // partition works one pinned consumer.
 type partition struct {
-	js     jetstream.JetStream
-	name   string
-	work   work
-	log    *slog.Logger
-	meters *meters
-	paused func() bool
+	partitionParams
+
 	parent context.Context //nolint:containedctx // the lifetime of the worker; tenures end with it
-	group  *sync.WaitGroup
+	// doubts holds a token while something may have happened that ends the tenure.
+	doubts chan struct{}
+	// idle holds a token after a session's goroutine has ended.
+	idle chan struct{}
+	// turn holds a token when pulling may have to begin or end.
+	turn chan struct{}
 
 	// handling serialises what decides about tenures: deliveries and doubts.
 	handling sync.Mutex
@@ -42,13 +46,19 @@ type partition struct {
 	resetAt  time.Time
 	next     uint64
 	began    time.Time // of the tenure, by the server's clock; zero: not known
+	heir     bool      // somebody else may have had the partition right before
+	quiet    time.Time // when it was last seen empty and without an owner, by the server's clock
+	quietAt  time.Time // the same by ours
 
 	mu      sync.Mutex
 	tenure  *tenure
 	queues  map[string][]delivery
 	held    map[uint64]jetstream.Msg // queued or being worked, by stream sequence
 	running map[string]chan struct{} // closed when the key's last goroutine has ended
-	closed  bool
+	closed  bool                     // takes nothing more
+	resting bool                     // shall not be pulled
+	pulling bool                     // is pulled
+	owned   bool                     // the server said so, last time it was asked
 }
 
 type partitionParams struct {
@@ -57,28 +67,49 @@ type partitionParams struct {
 	Work   work
 	Log    *slog.Logger
 	Meters *meters
+	// Paused tells whether the process stood still until just now.
 	Paused func() bool
-	Group  *sync.WaitGroup
+	// Link counts the connections to NATS, and tells whether there is one now.
+	Link  func() (uint64, bool)
+	Group *sync.WaitGroup
 }
 
 func newPartition(ctx context.Context, p partitionParams) *partition {
 	out := &partition{
-		js: p.JS, name: p.Name, work: p.Work, log: p.Log, meters: p.Meters, paused: p.Paused, parent: ctx, group: p.Group,
-		running: map[string]chan struct{}{},
+		partitionParams: p, parent: ctx, running: map[string]chan struct{}{},
+		doubts: make(chan struct{}, 1), idle: make(chan struct{}, 1), turn: make(chan struct{}, 1),
 	}
 	out.forget()
 	return out
 }
 
+// token puts a token into a channel of one that is not there yet.
+func token(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
 // forget ends the tenure and begins a new one with nothing in it.
 func (p *partition) forget() {
+	link, _ := p.Link()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.tenure != nil {
 		p.tenure.end()
 	}
 	ctx, cancel := context.WithCancel(p.parent)
-	p.tenure = &tenure{ctx: ctx, life: p.parent, end: cancel, paused: p.paused, cleared: map[string]bool{}}
+	p.tenure = &tenure{
+		ctx: ctx, life: p.parent, end: cancel, since: time.Now(), leaving: make(chan struct{}), cleared: map[string]bool{},
+		unsure: func() bool {
+			now, up := p.Link()
+			return p.Paused() || !up || now != link
+		},
+	}
+	if p.closed {
+		close(p.tenure.leaving)
+	}
 	p.queues = map[string][]delivery{}
 	p.held = map[uint64]jetstream.Msg{}
 }
@@ -91,13 +122,15 @@ func (p *partition) reset(why string) {
 	defer cancel()
 	// Whatever is stored by now may have been worked on, by whoever had the pin.
 	p.began = time.Time{}
-	if c, err := p.js.Consumer(ctx, bus.OutboxStream, p.name); err == nil {
+	// Who got the pin after the quiet moment would still have it.
+	p.heir = why != newPin || time.Since(p.quietAt) > pinTTL
+	if c, err := p.JS.Consumer(ctx, bus.OutboxStream, p.Name); err == nil {
 		p.began = c.CachedInfo().TimeStamp
 	}
-	if _, err := p.js.ResetConsumer(ctx, bus.OutboxStream, p.name); err != nil {
-		p.log.Warn("outbox consumer could not be reset; it is tried again", "consumer", p.name, "error", err)
+	if _, err := p.JS.ResetConsumer(ctx, bus.OutboxStream, p.Name); err != nil {
+		p.Log.Warn("outbox consumer could not be reset; it is tried again", "consumer", p.Name, "error", err)
 	} else {
-		p.meters.reset(p.parent, why)
+		p.Meters.reset(p.parent, why)
 	}
 	p.awaiting, p.resetAt = true, time.Now()
 }
@@ -106,18 +139,18 @@ func (p *partition) reset(why string) {
 func (p *partition) handle(m jetstream.Msg) {
 	md, err := m.Metadata()
 	if err != nil {
-		p.log.Error("delivery without a place", "consumer", p.name, "error", err)
+		p.Log.Error("delivery without a place", "consumer", p.Name, "error", err)
 		return
 	}
 	p.handling.Lock()
 	defer p.handling.Unlock()
 	pin, place := m.Headers().Get(headerPin), md.Sequence.Consumer
 	switch {
-	case p.paused(), pin == p.revoked && pin != "":
+	case p.Paused(), pin == p.revoked && pin != "":
 		return // not ours to work on; the doubt is being settled
 	case pin != p.pin:
 		p.pin = pin
-		p.reset("new pin")
+		p.reset(newPin)
 		return
 	case p.awaiting && place == 1:
 		p.awaiting, p.next = false, 1
@@ -133,7 +166,9 @@ func (p *partition) handle(m jetstream.Msg) {
 	p.next++
 	p.queue(delivery{
 		msg: m, key: m.Subject(), sequence: md.Sequence.Stream,
-		old: md.NumDelivered > 1 || p.began.IsZero() || md.Timestamp.Before(p.began.Add(skew)),
+		old:       p.began.IsZero() || md.Timestamp.Before(p.began.Add(skew)),
+		again:     md.NumDelivered > 1,
+		inherited: p.heir || md.Timestamp.Before(p.quiet),
 	})
 }
 
@@ -152,7 +187,7 @@ func (p *partition) queue(d delivery) {
 	}
 	before, done := p.running[d.key], make(chan struct{})
 	p.running[d.key] = done
-	p.group.Add(1)
+	p.Group.Add(1)
 	go p.run(d.key, p.tenure, before, done)
 }
 
@@ -160,7 +195,7 @@ func (p *partition) queue(d delivery) {
 // closed when an earlier tenure's goroutine of the same session has ended: its
 // last call to AXP may still be under way.
 func (p *partition) run(key string, t *tenure, before <-chan struct{}, done chan struct{}) {
-	defer p.group.Done()
+	defer p.Group.Done()
 	defer p.ended(key, done)
 	if before != nil {
 		<-before
@@ -170,18 +205,29 @@ func (p *partition) run(key string, t *tenure, before <-chan struct{}, done chan
 		if !ok {
 			return
 		}
-		if err := p.work(t.ctx, d, t); err != nil || t.Over() {
+		if err := p.Work(t.ctx, d, t); err != nil || t.Over() {
+			p.leftUndone(t)
 			return
 		}
 		if err := d.msg.Ack(); err != nil {
 			// It is delivered again, found to be done, and acknowledged then.
-			p.log.Debug("outbox message could not be acknowledged", "consumer", p.name, "error", err)
+			p.Log.Debug("outbox message could not be acknowledged", "consumer", p.Name, "error", err)
 		}
 		p.mu.Lock()
 		if p.tenure == t {
 			delete(p.held, d.sequence)
 		}
 		p.mu.Unlock()
+	}
+}
+
+// leftUndone raises a doubt where a session is left while its tenure goes on:
+// nobody would ever come back to it.
+func (p *partition) leftUndone(t *tenure) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tenure == t && t.ctx.Err() == nil && !p.closed {
+		token(p.doubts)
 	}
 }
 
@@ -206,6 +252,20 @@ func (p *partition) ended(key string, done chan struct{}) {
 	defer p.mu.Unlock()
 	if p.running[key] == done {
 		delete(p.running, key)
+	}
+	token(p.idle)
+}
+
+// settle deals with doubts until ctx ends.
+func (p *partition) settle(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.doubts:
+		}
+		p.revoke()
+		p.doubt(ctx)
 	}
 }
 
@@ -262,7 +322,7 @@ func (p *partition) holder(ctx context.Context) (string, error) {
 func (p *partition) info(ctx context.Context) (*jetstream.ConsumerInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	c, err := p.js.Consumer(ctx, bus.OutboxStream, p.name)
+	c, err := p.JS.Consumer(ctx, bus.OutboxStream, p.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -278,19 +338,52 @@ func pinned(info *jetstream.ConsumerInfo) string {
 	return ""
 }
 
-// rescue looks for messages that a dead owner has left unacknowledged while
-// nobody is pinned. The server gives a pin only together with a delivery, and
-// without new messages the next one would come when the dead owner's time to
-// acknowledge has run out. Whoever gets the pin then resets once more.
-func (p *partition) rescue(ctx context.Context) {
+// inspect asks the server how the partition stands and repairs what nobody else
+// would.
+func (p *partition) inspect(ctx context.Context) {
 	info, err := p.info(ctx)
-	if err != nil || pinned(info) != "" || info.NumAckPending == 0 {
+	if err != nil {
+		return
+	}
+	p.note(info)
+	p.rescue(ctx, info)
+}
+
+// note remembers whether the partition is ours and when it was last seen empty
+// and without an owner.
+func (p *partition) note(info *jetstream.ConsumerInfo) {
+	holder := pinned(info)
+	p.handling.Lock()
+	defer p.handling.Unlock()
+	if holder == "" && info.NumAckPending == 0 && info.NumPending == 0 {
+		p.quiet, p.quietAt = info.TimeStamp, time.Now()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.owned = holder != "" && holder == p.pin && !p.closed
+}
+
+// rescue looks for messages that were delivered in vain. Where a dead owner has
+// left them while nobody is pinned: the server gives a pin only together with a
+// delivery, and without new messages the next one would come when the dead
+// owner's time to acknowledge has run out. Whoever gets the pin then resets once
+// more. And where our own reset was lost on its way.
+func (p *partition) rescue(ctx context.Context, info *jetstream.ConsumerInfo) {
+	if info.NumAckPending == 0 {
+		return
+	}
+	if pinned(info) != "" {
+		p.handling.Lock()
+		defer p.handling.Unlock()
+		if p.awaiting && p.pin == pinned(info) && p.pin != p.revoked && time.Since(p.resetAt) > resetPatience {
+			p.reset("no answer to reset") //nolint:contextcheck // a reset belongs to the life of the worker
+		}
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	if _, err := p.js.ResetConsumer(ctx, bus.OutboxStream, p.name); err == nil {
-		p.meters.reset(ctx, "rescue")
+	if _, err := p.JS.ResetConsumer(ctx, bus.OutboxStream, p.Name); err == nil {
+		p.Meters.reset(ctx, "rescue")
 	}
 }
 
@@ -309,24 +402,94 @@ func (p *partition) alive() {
 	}
 }
 
-// close takes no more deliveries.
+// close takes no more deliveries and begins nothing more.
 func (p *partition) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closed = true
+	if !p.closed {
+		p.closed = true
+		close(p.tenure.leaving)
+	}
 }
 
 // stop ends the tenure.
 func (p *partition) stop() {
+	p.close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closed = true
 	p.tenure.end()
 }
 
-// handover gives the pin back, so that another replica need not wait for it to
-// expire.
-func (p *partition) handover(ctx context.Context) {
+// leave gives the partition up: what is under way is finished, then pulling
+// ends, then the pin is given back so that another replica need not wait for it
+// to expire. Until calls to AXP have ended pulling goes on, although nothing is
+// taken, for the pin lives by it: a new owner would look for the message, not
+// find it yet, and send it a second time.
+func (p *partition) leave(ctx context.Context) error {
+	p.close()
+	if err := p.until(ctx, p.idle, func() bool { return len(p.running) == 0 }); err != nil {
+		return fmt.Errorf("outbox: calls to AXP are still under way: %w", err)
+	}
+	p.rest(true)
+	if err := p.until(ctx, p.idle, func() bool { return !p.pulling }); err != nil {
+		return fmt.Errorf("outbox: pulling has not ended yet: %w", err)
+	}
+	p.unpin(ctx)
+	return nil
+}
+
+// reopen takes deliveries again after leave.
+func (p *partition) reopen() {
+	p.mu.Lock()
+	p.closed = false
+	p.mu.Unlock()
+	p.handling.Lock()
+	p.forget()
+	p.handling.Unlock()
+	p.rest(false)
+}
+
+func (p *partition) rests() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.resting
+}
+
+func (p *partition) pulled(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pulling = on
+	token(p.idle)
+}
+
+func (p *partition) rest(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.resting = on
+	token(p.turn)
+}
+
+// until waits, with a look after every token, until cond holds; p.mu is held
+// while it is asked.
+func (p *partition) until(ctx context.Context, tokens chan struct{}, cond func() bool) error {
+	for {
+		p.mu.Lock()
+		ok := cond()
+		p.mu.Unlock()
+		if ok {
+			token(tokens) // somebody else may wait as well
+			return nil
+		}
+		select {
+		case <-tokens:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// unpin gives the pin back, if it is ours.
+func (p *partition) unpin(ctx context.Context) {
 	p.handling.Lock()
 	pin := p.pin
 	p.handling.Unlock()
@@ -338,12 +501,12 @@ func (p *partition) handover(ctx context.Context) {
 	if holder, err := p.holder(ctx); err != nil || holder != pin {
 		return
 	}
-	stream, err := p.js.Stream(ctx, bus.OutboxStream)
+	stream, err := p.JS.Stream(ctx, bus.OutboxStream)
 	if err == nil {
-		err = stream.UnpinConsumer(ctx, p.name, bus.OutboxGroup)
+		err = stream.UnpinConsumer(ctx, p.Name, bus.OutboxGroup)
 	}
 	if err != nil {
-		p.log.Debug("pin could not be handed over; it expires", "consumer", p.name, "error", err)
+		p.Log.Debug("pin could not be handed over; it expires", "consumer", p.Name, "error", err)
 	}
 }
 

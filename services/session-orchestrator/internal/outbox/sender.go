@@ -96,7 +96,6 @@ type Item struct {
 	Entry    *busv1.OutboxEntry
 	delivery delivery
 	tenure   *tenure
-	stopping <-chan struct{}
 }
 
 func (it *Item) ref() records.Ref {
@@ -110,7 +109,7 @@ func (it *Item) pause(ctx context.Context, d time.Duration, woken <-chan struct{
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-it.stopping:
+	case <-it.tenure.leaving:
 		return errStopping
 	case <-woken:
 	case <-t.C:
@@ -174,6 +173,9 @@ func (s *Sender) await(ctx context.Context, it *Item) (*busv1.EngagementRecord, 
 	refresh, looked := s.p.Config.RefreshAfter, s.p.Now()
 	for failures := 0; ; {
 		rec, _, err := s.p.Records.Get(ctx, it.ref())
+		if s.left(it) <= 0 {
+			return rec, failure(axpchatv1.ErrorReason_ERROR_REASON_MESSAGE_EXPIRED, "The message could not be sent in time."), nil
+		}
 		switch {
 		case errors.Is(err, bus.ErrNotFound):
 			return nil, failure(axpchatv1.ErrorReason_ERROR_REASON_ENGAGEMENT_NOT_FOUND, "The chat could not be started."), nil
@@ -193,7 +195,7 @@ func (s *Sender) await(ctx context.Context, it *Item) (*busv1.EngagementRecord, 
 		}
 		left := it.Entry.GetAcceptTime().AsTime().Add(s.p.Config.HoldMax).Sub(s.p.Now())
 		if left <= 0 {
-			return nil, failure(axpchatv1.ErrorReason_ERROR_REASON_MESSAGE_EXPIRED, "The chat did not become active in time."), nil
+			return rec, failure(axpchatv1.ErrorReason_ERROR_REASON_MESSAGE_EXPIRED, "The chat did not become active in time."), nil
 		}
 		if err := it.pause(ctx, min(left, refresh), woken); err != nil {
 			return nil, nil, err
@@ -239,7 +241,7 @@ func (s *Sender) endEngagement(ctx context.Context, it *Item) error {
 		if err == nil {
 			continue // looked at once more: the record says whether it is over
 		}
-		if s.expired(it) || !again(err) {
+		if s.left(it) <= 0 || !again(err) {
 			s.p.Log.ErrorContext(ctx, "a chat could not be ended in AXP; it counts as ended here", "error", err)
 			return s.insist(ctx, it, func(ctx context.Context) error {
 				return s.terminate(ctx, it.ref(), it.Entry.GetEnd().GetReason())
@@ -288,8 +290,9 @@ func (it *Item) call(ctx context.Context) (context.Context, context.CancelFunc) 
 	return ctx, func() { stop(); cancel() }
 }
 
-func (s *Sender) expired(it *Item) bool {
-	return s.p.Now().Sub(it.Entry.GetAcceptTime().AsTime()) >= s.p.Config.MaxAge
+// left is how long the entry may still be tried.
+func (s *Sender) left(it *Item) time.Duration {
+	return s.p.Config.MaxAge - s.p.Now().Sub(it.Entry.GetAcceptTime().AsTime())
 }
 
 // insist repeats what needs nothing but NATS until it works.

@@ -3,7 +3,6 @@ package outbox
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -32,8 +31,10 @@ const (
 	longestPause = pinTTL / 3
 	// aliveEvery keeps what is held from being delivered again; well under the
 	// 30 s that the bus declares.
-	aliveEvery  = 10 * time.Second
-	rescueEvery = 2 * time.Second
+	aliveEvery   = 10 * time.Second
+	inspectEvery = 2 * time.Second
+	// membersTTL is how long a replica that has died still counts.
+	membersTTL = 15 * time.Second
 )
 
 // errStopping is why work is left undone when the process is about to end.
@@ -66,9 +67,12 @@ type Worker struct {
 	stopOnce sync.Once
 	started  time.Time
 	lastBeat atomic.Int64 // nanoseconds since started, by the monotonic clock
+	members  *members
+	pace     pace
 
 	mu         sync.Mutex
 	partitions []*partition
+	draining   bool
 	group      sync.WaitGroup // sessions being worked
 }
 
@@ -78,8 +82,11 @@ func NewWorker(p WorkerParams) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{bus: p.Bus, sender: p.Sender, log: p.Log, meters: m, stopping: make(chan struct{}), started: time.Now()}
-	return w, nil
+	w := &Worker{
+		bus: p.Bus, sender: p.Sender, log: p.Log, meters: m, stopping: make(chan struct{}), started: time.Now(), pace: defaultPace(),
+	}
+	w.members, err = newMembers(p.Bus, membersTTL)
+	return w, err
 }
 
 // Name is "outbox".
@@ -94,26 +101,30 @@ func (w *Worker) Run(ctx context.Context) error {
 	pulling, quit := context.WithCancel(ctx)
 	defer quit()
 	w.beat()
-	doubts := make(chan bool, 1)
-	off := w.bus.OnReconnect(func() { raise(doubts, false) })
-	defer off()
-
-	var group sync.WaitGroup
 	w.mu.Lock()
 	for i := range w.bus.Config().Partitions {
 		w.partitions = append(w.partitions, newPartition(ctx, partitionParams{
-			JS: w.bus.JS, Name: bus.OutboxConsumer(i), Work: w.do, Log: w.log, Meters: w.meters, Paused: w.paused, Group: &w.group,
+			JS: w.bus.JS, Name: bus.OutboxConsumer(i), Work: w.do, Log: w.log, Meters: w.meters, Paused: w.paused, Link: w.link, Group: &w.group,
 		}))
 	}
 	partitions := w.partitions
 	w.mu.Unlock()
+	off := w.bus.OnReconnect(func() {
+		for _, p := range partitions {
+			token(p.doubts)
+		}
+	})
+	defer off()
+
+	var group sync.WaitGroup
 	for _, p := range partitions {
 		group.Go(func() { w.pull(pulling, p) })
+		group.Go(func() { p.settle(pulling) })
 	}
-	group.Go(func() { w.watch(pulling, doubts) })
-	group.Go(func() { w.settle(pulling, doubts) })
-	group.Go(func() { w.every(pulling, aliveEvery, func(p *partition) { p.alive() }) })
-	group.Go(func() { w.every(pulling, rescueEvery, func(p *partition) { p.rescue(pulling) }) })
+	group.Go(func() { w.watch(pulling) })
+	group.Go(func() { w.balance(pulling) })
+	group.Go(func() { w.every(pulling, nil, aliveEvery, func(p *partition) { p.alive() }) })
+	group.Go(func() { w.every(pulling, w.stopping, inspectEvery, func(p *partition) { p.inspect(pulling) }) })
 
 	<-ctx.Done()
 	w.stop()
@@ -127,28 +138,38 @@ func (w *Worker) Run(ctx context.Context) error {
 
 func (w *Worker) stop() { w.stopOnce.Do(func() { close(w.stopping) }) }
 
+func (w *Worker) all() []*partition {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.partitions
+}
+
+// link counts the connections to NATS and tells whether there is one now.
+func (w *Worker) link() (uint64, bool) {
+	return w.bus.NC.Stats().Reconnects, w.bus.NC.Status() == nats.CONNECTED
+}
+
 // Drain takes no more messages, lets calls to AXP that are under way finish,
 // and gives the pins back.
 func (w *Worker) Drain(ctx context.Context) error {
 	w.stop()
 	w.mu.Lock()
+	w.draining = true
 	partitions := w.partitions
 	w.mu.Unlock()
-	for _, p := range partitions {
-		p.close()
+	faults := make([]error, len(partitions))
+	var group sync.WaitGroup
+	for i, p := range partitions {
+		group.Go(func() { faults[i] = p.leave(ctx) })
 	}
-	idle := make(chan struct{})
-	go func() { // ends with the sessions' goroutines, at the latest with Run
-		w.group.Wait()
-		close(idle)
-	}()
-	select {
-	case <-idle:
-	case <-ctx.Done():
-		return fmt.Errorf("outbox: calls to AXP are still under way: %w", ctx.Err())
+	group.Wait()
+	if err := w.members.leave(ctx); err != nil {
+		w.log.DebugContext(ctx, "a replica of the outbox counts until its time is over", "error", err)
 	}
-	for _, p := range partitions {
-		p.handover(ctx)
+	for _, err := range faults {
+		if err != nil {
+			return err // the others are the same
+		}
 	}
 	return nil
 }
@@ -156,61 +177,91 @@ func (w *Worker) Drain(ctx context.Context) error {
 // pull keeps a partition's consumer running.
 func (w *Worker) pull(ctx context.Context, p *partition) {
 	for {
-		if err := w.consume(ctx, p); err != nil && ctx.Err() == nil {
-			w.log.WarnContext(ctx, "outbox consumer stopped; it is started again", "consumer", p.name, "error", err)
-		}
-		select {
-		case <-w.stopping:
+		if p.until(ctx, p.turn, func() bool { return !p.resting }) != nil {
 			return
-		default:
 		}
-		if pause(ctx, time.Second) != nil {
-			return
+		if err := w.consume(ctx, p); err != nil {
+			if ctx.Err() == nil {
+				w.log.WarnContext(ctx, "outbox consumer stopped; it is started again", "consumer", p.Name, "error", err)
+			}
+			if pause(ctx, time.Second) != nil {
+				return
+			}
 		}
 	}
 }
 
+// consume pulls until ctx ends or the partition shall rest.
 func (w *Worker) consume(ctx context.Context, p *partition) error {
 	ask, cancel := context.WithTimeout(ctx, askTimeout)
-	c, err := w.bus.JS.Consumer(ask, bus.OutboxStream, p.name)
+	c, err := w.bus.JS.Consumer(ask, bus.OutboxStream, p.Name)
 	cancel()
 	if err != nil {
 		return err
 	}
+	p.note(c.CachedInfo())
+	p.pulled(true)
+	defer p.pulled(false)
 	cc, err := c.Consume(p.handle,
 		jetstream.PullPriorityGroup(bus.OutboxGroup), jetstream.PullExpiry(pullExpiry),
 		jetstream.PullHeartbeat(heartbeat), jetstream.PullMaxMessages(pullAhead),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			if !errors.Is(err, jetstream.ErrNoHeartbeat) && !errors.Is(err, nats.ErrConnectionClosed) {
-				w.log.DebugContext(ctx, "outbox consumer", "consumer", p.name, "error", err)
+			switch {
+			case errors.Is(err, jetstream.ErrNoHeartbeat), errors.Is(err, jetstream.ErrPinIDMismatch):
+				// The server does not hear us, or has pinned somebody else meanwhile.
+				token(p.doubts)
+			case !errors.Is(err, nats.ErrConnectionClosed):
+				w.log.DebugContext(ctx, "outbox consumer", "consumer", p.Name, "error", err)
 			}
 		}))
 	if err != nil {
 		return err
 	}
-	select {
-	case <-ctx.Done():
-	case <-w.stopping:
-	case <-cc.Closed():
-		return errors.New("closed by the server")
+	for {
+		select {
+		case <-ctx.Done():
+		case <-p.turn:
+			if !p.rests() {
+				continue
+			}
+		case <-cc.Closed():
+			return errors.New("closed by the server")
+		}
+		cc.Stop()
+		<-cc.Closed()
+		return nil
 	}
-	cc.Stop()
-	<-cc.Closed()
-	return nil
 }
 
 // do hands an entry to the sender.
 func (w *Worker) do(ctx context.Context, d delivery, t *tenure) error {
 	entry := &busv1.OutboxEntry{}
-	if err := proto.Unmarshal(d.msg.Data(), entry); err != nil || entry.GetAccount() == "" {
-		// Nobody will ever be able to read it; the sender of the message finds it
+	err := proto.Unmarshal(d.msg.Data(), entry)
+	if err == nil {
+		err = readable(entry)
+	}
+	if err != nil {
+		// Nobody will ever be able to work it; the sender of the message finds it
 		// missing from the journal.
 		w.log.ErrorContext(ctx, "unreadable outbox entry dropped", "sequence", d.sequence, "error", err)
 		w.meters.poison(ctx)
 		return nil
 	}
 	ctx = w.bus.TraceContext(ctx, d.msg.Headers())
-	return w.sender.Work(ctx, &Item{Entry: entry, delivery: d, tenure: t, stopping: w.stopping})
+	return w.sender.Work(ctx, &Item{Entry: entry, delivery: d, tenure: t})
+}
+
+// readable refuses an entry that could never be worked: it would stop its
+// session for as long as the outbox keeps it.
+func readable(e *busv1.OutboxEntry) error {
+	switch {
+	case !bus.ValidToken(e.GetAccount()) || !bus.ValidToken(e.GetSessionId()):
+		return errors.New("it names no account or no session")
+	case e.GetMessage() != nil && e.GetMessage().GetMessageId() == "":
+		return errors.New("it holds a message without id")
+	default:
+		return nil
+	}
 }
 
 // paused tells whether the process stood still until just now.
@@ -222,7 +273,7 @@ func (w *Worker) beat() { w.lastBeat.Store(int64(time.Since(w.started))) }
 
 // watch notices when the process stood still: stopped by a signal, moved to
 // another machine, starved. Meanwhile the pins may have gone to somebody else.
-func (w *Worker) watch(ctx context.Context, doubts chan<- bool) {
+func (w *Worker) watch(ctx context.Context) {
 	tick := time.NewTicker(pulse)
 	defer tick.Stop()
 	for {
@@ -234,64 +285,30 @@ func (w *Worker) watch(ctx context.Context, doubts chan<- bool) {
 		if w.paused() {
 			w.meters.paused(ctx)
 			w.log.WarnContext(ctx, "the process stood still; the outbox asks who owns what")
-			raise(doubts, true)
-			continue // the beat stays old until settle has forgotten everything
+			// The beat stays old, and so everything is fenced, until all is forgotten.
+			for _, p := range w.all() {
+				p.revoke() //nolint:contextcheck // a tenure belongs to the life of the worker
+				token(p.doubts)
+			}
 		}
 		w.beat()
 	}
 }
 
-// settle asks for every partition whether it is still ours.
-func (w *Worker) settle(ctx context.Context, doubts <-chan bool) {
-	for {
-		var revoke bool
-		select {
-		case <-ctx.Done():
-			return
-		case revoke = <-doubts:
-		}
-		w.mu.Lock()
-		partitions := w.partitions
-		w.mu.Unlock()
-		revoke = revoke || w.paused()
-		if revoke {
-			for _, p := range partitions {
-				p.revoke()
-			}
-			w.beat()
-		}
-		var group sync.WaitGroup
-		for _, p := range partitions {
-			group.Go(func() { p.doubt(ctx) })
-		}
-		group.Wait()
-	}
-}
-
-// raise notes a doubt; a revoking one is not lost behind a lesser one, for
-// settle looks at the pause itself.
-func raise(doubts chan<- bool, revoke bool) {
-	select {
-	case doubts <- revoke:
-	default:
-	}
-}
-
-func (w *Worker) every(ctx context.Context, d time.Duration, f func(*partition)) {
+// every calls f for every partition again and again, until ctx ends or stopping
+// is closed.
+func (w *Worker) every(ctx context.Context, stopping <-chan struct{}, d time.Duration, f func(*partition)) {
 	tick := time.NewTicker(d)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-w.stopping:
+		case <-stopping:
 			return
 		case <-tick.C:
 		}
-		w.mu.Lock()
-		partitions := w.partitions
-		w.mu.Unlock()
-		for _, p := range partitions {
+		for _, p := range w.all() {
 			f(p)
 		}
 	}
