@@ -105,7 +105,7 @@ func (p *Providers) setupTraces(ctx context.Context, env environment, res *resou
 }
 
 func (p *Providers) setupMetrics(ctx context.Context, env environment, res *resource.Resource) error {
-	reader, err := otelprom.New(otelprom.WithRegisterer(p.Registry))
+	reader, err := otelprom.New(otelprom.WithRegisterer(p.Registry), otelprom.WithoutScopeInfo())
 	if err != nil {
 		return fmt.Errorf("telemetry: prometheus: %w", err)
 	}
