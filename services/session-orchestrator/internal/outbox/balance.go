@@ -61,11 +61,9 @@ func (w *Worker) excess(ctx context.Context) []*partition {
 	}
 	var mine []load
 	for _, p := range all {
-		p.mu.Lock()
-		if p.owned && !p.closed {
-			mine = append(mine, load{p, len(p.running)})
+		if p.mine() {
+			mine = append(mine, load{p, p.busy()})
 		}
-		p.mu.Unlock()
 	}
 	slices.SortStableFunc(mine, func(a, b load) int { return a.n - b.n })
 	var out []*partition
@@ -97,6 +95,6 @@ func (w *Worker) handOver(ctx context.Context, p *partition) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.draining && ctx.Err() == nil {
-		p.reopen() //nolint:contextcheck // a tenure belongs to the life of the worker
+		p.reopen()
 	}
 }

@@ -449,6 +449,20 @@ func (p *partition) reopen() {
 	p.rest(false)
 }
 
+// mine tells whether the partition was ours when the server was last asked.
+func (p *partition) mine() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.owned && !p.closed
+}
+
+// busy is how many sessions are worked.
+func (p *partition) busy() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.running)
+}
+
 func (p *partition) rests() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -287,7 +287,7 @@ func (w *Worker) watch(ctx context.Context) {
 			w.log.WarnContext(ctx, "the process stood still; the outbox asks who owns what")
 			// The beat stays old, and so everything is fenced, until all is forgotten.
 			for _, p := range w.all() {
-				p.revoke() //nolint:contextcheck // a tenure belongs to the life of the worker
+				p.revoke()
 				token(p.doubts)
 			}
 		}

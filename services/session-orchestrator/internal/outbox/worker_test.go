@@ -3,14 +3,11 @@ package outbox
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
 	"time"
-
-	metricnoop "go.opentelemetry.io/otel/metric/noop"
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
@@ -102,22 +99,7 @@ type replica struct {
 
 func start(t *testing.T, s *natsembed.Server, h Handler) *replica {
 	t.Helper()
-	b := bustest.Connect(t, s, bustest.Config())
-	w, err := NewWorker(WorkerParams{Bus: b, Sender: h, Log: slog.New(slog.DiscardHandler), Meter: metricnoop.Meter{}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := w.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	}()
-	end := sync.OnceFunc(func() { cancel(); <-done })
-	t.Cleanup(end)
-	return &replica{Worker: w, bus: b, end: end}
+	return startOn(t, bustest.Connect(t, s, bustest.Config()), h)
 }
 
 // publish sends n messages over some sessions and returns what each must see.
