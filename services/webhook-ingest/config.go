@@ -13,23 +13,24 @@ import (
 // Config is what the service itself can be told. A main adds what its process
 // needs: NATS, log, admin address.
 type Config struct {
-	Addr            string        `env:"WEBHOOK_ADDR" default:":8082" doc:"Address for AXP's callbacks: POST /webhooks/axp/{account}/{key}."`
-	Accounts        []string      `env:"WEBHOOK_ACCOUNTS" doc:"AXP accounts whose callbacks are taken; empty: every one whose key is right." example:"ABCDEF"`
-	MaxBody         config.Bytes  `env:"WEBHOOK_MAX_BODY" default:"1MiB" doc:"Largest callback body; NATS must be able to carry it (its max_payload)."`
-	ReadTimeout     time.Duration `env:"WEBHOOK_READ_TIMEOUT" default:"3s" doc:"How long a callback's body may take to arrive."`
-	RouteWait       time.Duration `env:"WEBHOOK_ROUTE_WAIT" default:"1500ms" doc:"How long a callback whose session is not known yet is held."`
-	RouteHolds      int           `env:"WEBHOOK_ROUTE_HOLDS" default:"64" doc:"How many such callbacks are held at a time; more are set aside at once."`
-	StoreTimeout    time.Duration `env:"WEBHOOK_STORE_TIMEOUT" default:"2s" doc:"How long storing is tried before AXP is answered 503; AXP itself gives up after 5s."`
-	MaxConcurrent   int           `env:"WEBHOOK_MAX_CONCURRENT" default:"256" doc:"Callbacks worked at a time; more are answered 503."`
-	SignatureHeader string        `env:"WEBHOOK_SIGNATURE_HEADER" doc:"Header with an HMAC-SHA-256 of the body, in hex or base64; empty: none is asked for."`
-	SignatureSecret config.Secret `env:"WEBHOOK_SIGNATURE_SECRET" doc:"Secret of that signature; at least 16 bytes."`
+	Addr             string        `env:"WEBHOOK_ADDR" default:":8082" doc:"Address for AXP's callbacks: POST /webhooks/axp/{account}/{key}."`
+	Accounts         []string      `env:"WEBHOOK_ACCOUNTS" doc:"AXP accounts whose callbacks are taken; empty: every one whose key is right." example:"ABCDEF"`
+	ChannelProviders []string      `env:"WEBHOOK_CHANNEL_PROVIDERS" doc:"Channel providers whose events clients are told; those of others are set aside. Empty: all." example:"fjord-bikes-webchat"`
+	MaxBody          config.Bytes  `env:"WEBHOOK_MAX_BODY" default:"1MiB" doc:"Largest callback body; NATS must be able to carry it (its max_payload)."`
+	ReadTimeout      time.Duration `env:"WEBHOOK_READ_TIMEOUT" default:"3s" doc:"How long a callback's body may take to arrive."`
+	RouteWait        time.Duration `env:"WEBHOOK_ROUTE_WAIT" default:"1500ms" doc:"How long a callback whose session is not known yet is held."`
+	RouteHolds       int           `env:"WEBHOOK_ROUTE_HOLDS" default:"64" doc:"How many such callbacks are held at a time; more are set aside at once."`
+	StoreTimeout     time.Duration `env:"WEBHOOK_STORE_TIMEOUT" default:"2s" doc:"How long storing is tried before AXP is answered 503; AXP itself gives up after 5s."`
+	MaxConcurrent    int           `env:"WEBHOOK_MAX_CONCURRENT" default:"256" doc:"Callbacks worked at a time; more are answered 503."`
+	SignatureHeader  string        `env:"WEBHOOK_SIGNATURE_HEADER" doc:"Header with an HMAC-SHA-256 of the body, in hex or base64; empty: none is asked for."`
+	SignatureSecret  config.Secret `env:"WEBHOOK_SIGNATURE_SECRET" doc:"Secret of that signature; at least 16 bytes."`
 
 	Keys keyring.Config
 	HTTP httpx.ServerConfig
 }
 
-// answerLimit is what routing and storing may take together: AXP gives up after
-// five seconds, of which the network needs some.
+// answerLimit is what reading, routing and storing may take together: AXP gives up
+// after five seconds, of which the network needs some.
 const answerLimit = 4 * time.Second
 
 // minSecret is the shortest secret of a signature, in bytes.
@@ -48,8 +49,8 @@ func (c *Config) Validate() []config.Mistake {
 	if c.MaxBody < 1024 {
 		add("WEBHOOK_MAX_BODY", "must be at least 1KiB")
 	}
-	if c.ReadTimeout <= 0 {
-		add("WEBHOOK_READ_TIMEOUT", "must be above 0")
+	if c.ReadTimeout <= 0 || c.ReadTimeout > answerLimit {
+		add("WEBHOOK_READ_TIMEOUT", "must be above 0 and at most "+answerLimit.String()+": AXP gives up after 5s")
 	}
 	if c.RouteWait < 0 {
 		add("WEBHOOK_ROUTE_WAIT", "must not be negative")

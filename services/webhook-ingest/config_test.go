@@ -16,6 +16,7 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		{"WEBHOOK_ACCOUNTS", "ABCDEF,ABC", "", ""},
 		{"WEBHOOK_MAX_BODY", "10", "", ""},
 		{"WEBHOOK_READ_TIMEOUT", "-1s", "", ""},
+		{"WEBHOOK_READ_TIMEOUT", "5s", "", ""},
 		{"WEBHOOK_ROUTE_WAIT", "-1s", "", ""},
 		{"WEBHOOK_ROUTE_HOLDS", "-1", "", ""},
 		{"WEBHOOK_STORE_TIMEOUT", "3s", "", ""},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -69,9 +70,7 @@ func (b *buffer) String() string {
 func settings(t testing.TB, env map[string]string) ingest.Config {
 	t.Helper()
 	all := map[string]string{"WEBHOOK_SECRET": secret}
-	for k, v := range env {
-		all[k] = v
-	}
+	maps.Copy(all, env)
 	var cfg ingest.Config
 	if err := config.Load(&cfg, config.Map(all)); err != nil {
 		t.Fatal(err)
@@ -81,8 +80,14 @@ func settings(t testing.TB, env map[string]string) ingest.Config {
 
 func start(t testing.TB, env map[string]string) *service {
 	t.Helper()
-	s := &service{t: t, nats: bustest.Server(t), logs: &buffer{}}
-	s.bus = bustest.Connect(t, s.nats, bustest.Config())
+	server := bustest.Server(t)
+	return startOn(t, server, bustest.Connect(t, server, bustest.Config()), env)
+}
+
+// startOn starts one more replica over a NATS server.
+func startOn(t testing.TB, server *natsembed.Server, b *bus.Bus, env map[string]string) *service {
+	t.Helper()
+	s := &service{t: t, nats: server, bus: b, logs: &buffer{}}
 	cfg := settings(t, env)
 	var err error
 	if s.keys, err = keyring.New(cfg.Keys); err != nil {

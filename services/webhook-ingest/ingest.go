@@ -53,9 +53,12 @@ func New(ctx context.Context, p Params) (*Ingest, error) {
 		Log:       p.Log,
 		Providers: p.Providers,
 		Limits: callback.Limits{
-			Body: int64(c.MaxBody), StoreTimeout: c.StoreTimeout, Concurrent: c.MaxConcurrent,
+			Body: int64(c.MaxBody), StoreTimeout: c.StoreTimeout, Answer: answerLimit, Concurrent: c.MaxConcurrent,
+			Duplicates: p.Bus.Config().DuplicateWindow,
 		},
-		Accounts: c.Accounts,
+		Accounts:         c.Accounts,
+		ChannelProviders: c.ChannelProviders,
+		Waiting:          func(ctx context.Context) (uint64, error) { return waiting(ctx, p.Bus) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("webhook-ingest: %w", err)
@@ -67,6 +70,15 @@ func New(ctx context.Context, p Params) (*Ingest, error) {
 		}
 	}
 	return &Ingest{server: httpx.NewServer("webhook-ingest", lis, routes(p, handler), c.HTTP, p.Log), bus: p.Bus}, nil
+}
+
+// waiting counts what was set aside for an operator.
+func waiting(ctx context.Context, b *bus.Bus) (uint64, error) {
+	s, err := b.JS.Stream(ctx, bus.UnroutedStream)
+	if err != nil {
+		return 0, fmt.Errorf("look at the stream %s: %w", bus.UnroutedStream, err)
+	}
+	return s.CachedInfo().State.Msgs, nil
 }
 
 // routes puts the handler behind the middleware that all services have. Its

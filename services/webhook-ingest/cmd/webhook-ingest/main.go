@@ -51,7 +51,7 @@ func run(ctx context.Context, env lifecycle.Env) (err error) {
 		err = errors.Join(err, providers.Shutdown(flush))
 	}()
 	for _, note := range providers.Notes {
-		log.WarnContext(ctx, note)
+		log.WarnContext(ctx, "telemetry", "note", note)
 	}
 	b, err := bus.Connect(ctx, bus.Params{Config: cfg.Bus, Name: env.Name, Log: log, Propagator: providers.Propagator})
 	if err != nil {
@@ -65,7 +65,7 @@ func run(ctx context.Context, env lifecycle.Env) (err error) {
 	if err != nil {
 		return err
 	}
-	admin, err := telemetry.NewAdmin(cfg.AdminAddr, cfg.Telemetry.Pprof, providers, lifecycle.Readiness(in))
+	admin, err := telemetry.NewAdmin(cfg.AdminAddr, cfg.Telemetry.Pprof, providers, lifecycle.Readiness(in)) //nolint:contextcheck // it binds an address and is done
 	if err != nil {
 		return errors.Join(err, in.Close())
 	}

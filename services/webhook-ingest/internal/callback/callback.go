@@ -28,6 +28,7 @@ import (
 type Store interface {
 	PublishEvent(ctx context.Context, rec *busv1.EventRecord) (bus.Ack, error)
 	PublishUnrouted(ctx context.Context, rec *busv1.UnroutedRecord, msgID string) (bus.Ack, error)
+	ReadEvents(ctx context.Context, account, session string, after uint64, limit int) ([]bus.StoredEvent, bool, error)
 }
 
 // Params is what New needs.
@@ -40,14 +41,24 @@ type Params struct {
 	Providers *telemetry.Providers
 	Limits    Limits
 	Accounts  []string // empty: every account whose key is right
+	// ChannelProviders are those whose events are told to clients; empty: all.
+	ChannelProviders []string
+	// Waiting counts what was set aside.
+	Waiting func(ctx context.Context) (uint64, error)
 }
 
 // Limits bounds what a call may cost.
 type Limits struct {
 	Body         int64         // bytes
 	StoreTimeout time.Duration // for storing the event
+	Answer       time.Duration // for all of it, from the call's head to the answer
 	Concurrent   int           // calls at a time
+	Duplicates   time.Duration // how long the store itself knows a copy
 }
+
+// leastStoreTime is left for storing even after a slow body and a long search:
+// the event is here, and a copy of it would cost more.
+const leastStoreTime = 500 * time.Millisecond
 
 // Handler serves AXP's webhook. It is safe for concurrent use.
 type Handler struct {
@@ -58,7 +69,7 @@ type Handler struct {
 
 // New makes a handler.
 func New(p Params) (*Handler, error) {
-	m, err := newMetrics(p.Providers)
+	m, err := newMetrics(p.Providers, p.Waiting)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +87,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The store goes on when AXP hangs up: the event is here now, and its copy
 	// would only be dropped as one.
 	ctx := context.WithoutCancel(r.Context())
-	eventType, result, no := h.take(ctx, w, r)
+	eventType, result, no := h.take(ctx, w, r, began.Add(h.p.Limits.Answer))
 	if no != nil {
 		result = no.result
 		no.write(w)
@@ -87,8 +98,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.metrics.answered(ctx, eventType, result, time.Since(began))
 }
 
-// take checks a call, reads it and has its event stored.
-func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Request) (eventType, result string, no *refusal) {
+// take checks a call, reads it and has its event stored, by due if it can.
+func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Request, due time.Time) (eventType, result string, no *refusal) {
 	account := r.PathValue("account")
 	if no := h.check(r, account); no != nil {
 		return noType, "", no
@@ -109,13 +120,31 @@ func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		h.p.Log.WarnContext(ctx, "callback with a wrong signature refused", "account", account)
 		return noType, "", refuse(http.StatusUnauthorized, resultSignature, "the body's signature is missing or wrong")
 	}
+	c := call{account: account, body: body, received: timestamppb.Now(), due: due}
 	event, err := normalise.Callback(body)
-	if err != nil {
-		h.p.Log.WarnContext(ctx, "callback that is no event refused", "account", account, "error", err)
-		return noType, "", refuse(http.StatusBadRequest, resultMalformed, plain(err))
+	switch {
+	case errors.Is(err, normalise.ErrNotObject), errors.Is(err, normalise.ErrTooDeep):
+		result, no := h.setAside(ctx, c, causeNoEvent, noType)
+		return noType, result, no
+	case err != nil:
+		h.p.Log.WarnContext(ctx, "callback that is not JSON refused", "account", account)
+		return noType, "", refuse(http.StatusBadRequest, resultMalformed, normalise.ErrNotJSON.Error())
 	}
-	result, no = h.keep(ctx, account, body, event)
+	result, no = h.keep(ctx, c, event)
 	return event.Type, result, no
+}
+
+// call is what is known of a call that was let in.
+type call struct {
+	account  string // of the path
+	body     []byte
+	received *timestamppb.Timestamp
+	due      time.Time // when AXP should have its answer
+}
+
+// storeTime is how long storing may take from now on.
+func (h *Handler) storeTime(c call) time.Duration {
+	return max(min(h.p.Limits.StoreTimeout, time.Until(c.due)), leastStoreTime)
 }
 
 // check refuses what needs no look at the body.
@@ -123,7 +152,7 @@ func (h *Handler) check(r *http.Request, account string) *refusal {
 	// The key is checked in any case, so that the time does not tell which of the
 	// conditions failed.
 	known := h.p.Keys.CheckCallbackKey(account, r.PathValue("key"))
-	known = isAccount(account) && (len(h.p.Accounts) == 0 || slices.Contains(h.p.Accounts, account)) && known
+	known = isAccount(account) && (len(h.p.Accounts) == 0 || containsFold(h.p.Accounts, account)) && known
 	switch encoding := strings.TrimSpace(r.Header.Get("Content-Encoding")); {
 	case r.Method != http.MethodPost:
 		return refuse(http.StatusMethodNotAllowed, resultMethod, "only POST is served here")
@@ -150,6 +179,12 @@ func isAccount(s string) bool {
 	return true
 }
 
+// containsFold compares as one does account ids, whose case AXP promises nothing
+// about.
+func containsFold(list []string, s string) bool {
+	return slices.ContainsFunc(list, func(v string) bool { return strings.EqualFold(v, s) })
+}
+
 func (h *Handler) tooLarge() *refusal {
 	return &refusal{status: http.StatusRequestEntityTooLarge, result: resultTooLarge, detail: "the body is larger than is allowed", close: true}
 }
@@ -172,65 +207,55 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, *refusal
 }
 
 // keep finds the event's place and stores it there.
-func (h *Handler) keep(ctx context.Context, account string, body []byte, event normalise.Result) (string, *refusal) {
-	if a := event.Keys.Account; a != "" && a != account {
-		h.p.Log.WarnContext(ctx, "callback for another account refused", "account", account)
-		return "", refuse(http.StatusForbidden, resultAccount, "the event belongs to another account than the path")
+func (h *Handler) keep(ctx context.Context, c call, event normalise.Result) (string, *refusal) {
+	if a := event.Keys.Account; a != "" && !strings.EqualFold(a, c.account) {
+		return h.suspect(ctx, c, causeAccount, event.Type, refuse(http.StatusForbidden, resultAccount, "the event belongs to another account than the path"))
 	}
-	received := timestamppb.Now()
-	target, err := h.p.Router.Find(ctx, account, event.Keys)
+	if p := event.Keys.ChannelProvider; p != "" && len(h.p.ChannelProviders) > 0 && !slices.Contains(h.p.ChannelProviders, p) {
+		return h.setAside(ctx, c, causeProvider, event.Type)
+	}
+	target, err := h.find(ctx, c, event.Keys)
 	switch {
 	case errors.Is(err, route.ErrForged):
-		h.p.Log.WarnContext(ctx, "callback with a forged providerDialogId refused", "account", account, "type", event.Type)
-		return "", refuse(http.StatusForbidden, resultForged, "providerDialogId carries a wrong proof")
+		return h.suspect(ctx, c, causeForged, event.Type, refuse(http.StatusForbidden, resultForged, "providerDialogId carries a wrong proof"))
 	case errors.Is(err, route.ErrNobody):
-		return h.setAside(ctx, event, &busv1.UnroutedRecord{Account: account, Raw: body, ReceiveTime: received, Cause: causeUnrouted})
+		return h.setAside(ctx, c, causeUnrouted, event.Type)
 	case err != nil:
-		h.p.Log.ErrorContext(ctx, "callback can't be routed now", "account", account, "type", event.Type, "error", err)
+		h.p.Log.ErrorContext(ctx, "callback can't be routed now", "account", c.account, "type", event.Type, "error", err)
 		return "", later(resultUnavailable, "the event could not be stored; send it again")
 	case event.StaffOnly:
-		return h.setAside(ctx, event, &busv1.UnroutedRecord{Account: account, Raw: body, ReceiveTime: received, Cause: causeStaffOnly})
+		return h.setAside(ctx, c, causeStaffOnly, event.Type)
 	}
-	eventTime := event.Event.GetEventTime()
-	event.Place(target.Session, target.Engagement, received)
-	ctx, cancel := context.WithTimeout(ctx, h.p.Limits.StoreTimeout)
-	defer cancel()
-	ack, err := h.p.Store.PublishEvent(ctx, &busv1.EventRecord{Account: account, Event: event.Event})
-	if err != nil {
-		return "", h.notStored(ctx, account, event.Type, err)
-	}
-	if ack.Duplicate {
-		return resultDuplicate, nil
-	}
-	if eventTime != nil {
-		h.metrics.aged(ctx, event.Type, time.Since(eventTime.AsTime()))
-	}
-	return resultStored, nil
+	return h.journal(ctx, c, event, target)
 }
 
-// Causes in the stream of what could not be routed.
-const (
-	causeUnrouted  = "no-session"
-	causeStaffOnly = "staff-only"
-)
-
-// setAside stores an event that no client may or can be told, for operators.
-func (h *Handler) setAside(ctx context.Context, event normalise.Result, rec *busv1.UnroutedRecord) (string, *refusal) {
-	ctx, cancel := context.WithTimeout(ctx, h.p.Limits.StoreTimeout)
+// find leaves some of the time for storing.
+func (h *Handler) find(ctx context.Context, c call, keys normalise.Keys) (route.Target, error) {
+	ctx, cancel := context.WithDeadline(ctx, c.due.Add(-leastStoreTime))
 	defer cancel()
-	id := rec.GetAccount() + "." + rec.GetCause() + "." + event.Event.GetEventId()
-	ack, err := h.p.Store.PublishUnrouted(ctx, rec, id)
+	return h.p.Router.Find(ctx, c.account, keys)
+}
+
+// journal stores an event in the journal of its session.
+func (h *Handler) journal(ctx context.Context, c call, event normalise.Result, target route.Target) (string, *refusal) {
+	happened := event.Event.GetEventTime()
+	event.Place(target.Session, target.Engagement, c.received)
+	ctx, cancel := context.WithTimeout(ctx, h.storeTime(c))
+	defer cancel()
+	if h.sentBefore(ctx, c.account, event.Event) {
+		return resultDuplicate, nil
+	}
+	ack, err := h.p.Store.PublishEvent(ctx, &busv1.EventRecord{Account: c.account, Event: event.Event})
 	if err != nil {
-		return "", h.notStored(ctx, rec.GetAccount(), event.Type, err)
+		return "", h.notStored(ctx, c.account, event.Type, err)
 	}
 	if ack.Duplicate {
 		return resultDuplicate, nil
 	}
-	h.p.Log.WarnContext(ctx, "callback set aside", "account", rec.GetAccount(), "type", event.Type, "cause", rec.GetCause(), "sequence", ack.Sequence)
-	if rec.GetCause() == causeStaffOnly {
-		return resultStaffOnly, nil
+	if happened != nil {
+		h.metrics.aged(ctx, event.Type, time.Since(happened.AsTime()))
 	}
-	return resultUnrouted, nil
+	return resultStored, nil
 }
 
 func (h *Handler) notStored(ctx context.Context, account, eventType string, err error) *refusal {
@@ -240,14 +265,4 @@ func (h *Handler) notStored(ctx context.Context, account, eventType string, err 
 		return h.tooLarge()
 	}
 	return later(resultUnavailable, "the event could not be stored; send it again")
-}
-
-// plain is the part of a parse error that holds nothing of the body.
-func plain(err error) string {
-	for _, known := range []error{normalise.ErrTooDeep, normalise.ErrNotObject, normalise.ErrNotJSON} {
-		if errors.Is(err, known) {
-			return known.Error()
-		}
-	}
-	return "the body is not an event"
 }

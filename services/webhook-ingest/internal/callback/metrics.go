@@ -11,12 +11,11 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 )
 
-// Results of a call, the metric's label.
+// Results of a call, the metric's label. What is set aside has its cause there.
 const (
 	resultStored      = "stored"
 	resultDuplicate   = "duplicate"
 	resultUnrouted    = "unrouted"
-	resultStaffOnly   = "staff-only"
 	resultKey         = "wrong-key"
 	resultMethod      = "wrong-method"
 	resultEncoding    = "wrong-encoding"
@@ -34,15 +33,19 @@ const (
 const noType = "NONE"
 
 // metrics holds the instruments. Prometheus shows them as
-// axpchat_webhook_events_total{type,result}, axpchat_webhook_ack_duration_seconds
-// and axpchat_webhook_event_lag_seconds.
+// axpchat_webhook_events_total{type,result}, axpchat_webhook_ack_duration_seconds,
+// axpchat_webhook_event_lag_seconds and axpchat_webhook_unrouted.
 type metrics struct {
 	events metric.Int64Counter
 	ack    metric.Float64Histogram
 	lag    metric.Float64Histogram
 }
 
-func newMetrics(p *telemetry.Providers) (*metrics, error) {
+// askTime bounds what a scrape waits for the store.
+const askTime = time.Second
+
+// newMetrics makes the instruments; setAside counts what waits for an operator.
+func newMetrics(p *telemetry.Providers, setAside func(context.Context) (uint64, error)) (*metrics, error) {
 	meter := p.Meter.Meter("github.com/axpchat/connector/services/webhook-ingest")
 	m := &metrics{}
 	var err error
@@ -59,6 +62,19 @@ func newMetrics(p *telemetry.Providers) (*metrics, error) {
 		metric.WithDescription("Age of an event, by AXP's eventDate, when it was stored."),
 		metric.WithExplicitBucketBoundaries(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)); err != nil {
 		return nil, fmt.Errorf("metric of event lag: %w", err)
+	}
+	if _, err = meter.Int64ObservableGauge("axpchat.webhook.unrouted",
+		metric.WithDescription("Callbacks in the stream UNROUTED, which wait for an operator; every replica shows the same number."),
+		metric.WithInt64Callback(func(ctx context.Context, o metric.Int64Observer) error {
+			ctx, cancel := context.WithTimeout(ctx, askTime)
+			defer cancel()
+			// Without an answer there is no number: an old one would lie.
+			if n, err := setAside(ctx); err == nil {
+				o.Observe(int64(n))
+			}
+			return nil
+		})); err != nil {
+		return nil, fmt.Errorf("metric of what is set aside: %w", err)
 	}
 	return m, nil
 }

@@ -40,10 +40,9 @@ func (f *refusal) write(w http.ResponseWriter) {
 	if f.close {
 		h.Set("Connection", "close")
 	}
-	// A struct of strings and numbers can always be encoded.
-	body, _ := json.Marshal(problem{Type: "about:blank", Title: http.StatusText(f.status), Status: f.status, Detail: f.detail})
 	w.WriteHeader(f.status)
-	_, _ = w.Write(append(body, '\n')) // the caller may be gone
+	p := problem{Type: "about:blank", Title: http.StatusText(f.status), Status: f.status, Detail: f.detail}
+	_ = json.NewEncoder(w).Encode(p) //nolint:errchkjson // the caller may be gone
 }
 
 // NotFound answers calls of all other paths. It repeats nothing of the path, as

@@ -84,7 +84,7 @@ func body(o *object) *axpchatv1.MessageBody {
 				Text:       t.text("text"),
 				TextFormat: axpchatv1.TextFormat(t.enum("textFormat", "TEXT_FORMAT_", axpchatv1.TextFormat_value)),
 			}
-			if out.RichMediaPayload == nil {
+			if out.GetRichMediaPayload() == nil {
 				out.RichMediaPayload = richMedia(t)
 			}
 		})

@@ -28,6 +28,7 @@ type Keys struct {
 	EngagementID     string
 	SessionID        string
 	CorrelationID    string
+	ChannelProvider  string
 }
 
 // Result is a callback in the form in which it is kept.
@@ -65,6 +66,7 @@ func Callback(raw []byte) (Result, error) {
 			EngagementID:     o.peek("engagementId"),
 			SessionID:        o.peek("sessionId"),
 			CorrelationID:    o.peek("correlationId"),
+			ChannelProvider:  o.peek("channelProviderId"),
 		},
 	}
 	if !known(o, r.Type) {
@@ -143,11 +145,11 @@ func (r *Result) read(o *object) {
 		r.message(o)
 	case typeParticipantAdded:
 		p := participantChanged(o)
-		p.Participant.Connected, p.Participant.JoinTime = true, e.EventTime
+		p.Participant.Connected, p.Participant.JoinTime = true, e.GetEventTime()
 		e.Payload = &axpchatv1.Event_ParticipantAdded{ParticipantAdded: p}
 	case typeParticipantDisconnected:
 		p := participantChanged(o)
-		p.Participant.LeaveTime = e.EventTime
+		p.Participant.LeaveTime = e.GetEventTime()
 		e.Payload = &axpchatv1.Event_ParticipantDisconnected{ParticipantDisconnected: p}
 	case typeEngagementCreated:
 		e.Payload = &axpchatv1.Event_EngagementCreated{EngagementCreated: engagementCreated(o)}
@@ -182,7 +184,7 @@ func (r *Result) message(o *object) {
 func (r *Result) Place(session, engagement string, received *timestamppb.Timestamp) {
 	e := r.Event
 	e.SessionId, e.EngagementId, e.ReceiveTime = session, engagement, received
-	if e.EventTime == nil {
+	if e.GetEventTime() == nil {
 		e.EventTime = received
 	}
 	for _, m := range []*axpchatv1.Message{e.GetMessageArrived(), e.GetMessageDelivered()} {

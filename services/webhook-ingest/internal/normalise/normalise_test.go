@@ -163,7 +163,7 @@ func TestToleratedBodies(t *testing.T) {
 		{"an index of zero is an index", message(`"messageIndex":0`), "",
 			func(e *axpchatv1.Event) bool {
 				m := e.GetMessageArrived()
-				return m.MessageIndex != nil && *m.MessageIndex == 0
+				return m.MessageIndex != nil && m.GetMessageIndex() == 0
 			}},
 		{"values of maps become texts", message(`"customData":{"n":1.50,"b":true,"o":{"x":1}}`), `{"customData":{"o":{"x":1}}}`,
 			func(e *axpchatv1.Event) bool {

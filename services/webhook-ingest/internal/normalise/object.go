@@ -153,13 +153,11 @@ func (o *object) enum(key, prefix string, values map[string]int32) int32 {
 	return n
 }
 
-// object reads an inner object; what the reader leaves stays under the key. It
-// returns false when there is none.
-func (o *object) object(key string, read func(*object)) bool {
+// object reads an inner object; what the reader leaves stays under the key.
+func (o *object) object(key string, read func(*object)) {
 	switch v := o.fields[key].(type) {
 	case nil:
 		o.drop(key)
-		return false
 	case map[string]any:
 		inner := newObject(v)
 		read(inner)
@@ -167,9 +165,6 @@ func (o *object) object(key string, read func(*object)) bool {
 		if len(inner.fields) > 0 {
 			o.fields[key] = inner.fields
 		}
-		return true
-	default:
-		return false
 	}
 }
 

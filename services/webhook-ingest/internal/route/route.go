@@ -67,11 +67,15 @@ func New(p Params) *Router {
 const (
 	firstPause   = 50 * time.Millisecond
 	longestPause = 400 * time.Millisecond
+	// lookUpTime is what the first look-up may take, also where the wait is
+	// shorter: the wait is for the orchestrator, not for NATS.
+	lookUpTime = time.Second
 )
 
 // Find returns the target of an event of an account. It returns ErrForged or
 // ErrNobody, or another error where the index could not be read: then it is not
-// known whether the event is somebody's. It takes at most the router's wait.
+// known whether the event is somebody's. It takes at most the router's wait, or
+// a second where that is longer, and ends with ctx.
 func (r *Router) Find(ctx context.Context, account string, k normalise.Keys) (Target, error) {
 	switch id, verdict := r.keys.ParseDialogID(account, k.ProviderDialogID); verdict {
 	case keyring.Ours:
@@ -79,11 +83,13 @@ func (r *Router) Find(ctx context.Context, account string, k normalise.Keys) (Ta
 	case keyring.Forged:
 		return Target{}, ErrForged
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.wait)
+	held, cancel := context.WithTimeout(ctx, r.wait)
 	defer cancel()
-	target, err := r.lookUp(ctx, account, k)
-	if err == nil {
-		return target, nil
+	first, cancelFirst := context.WithTimeout(ctx, lookUpTime)
+	target, err := r.lookUp(first, account, k)
+	cancelFirst()
+	if err == nil || held.Err() != nil {
+		return target, err
 	}
 	// A flood of strange events must not tie up every call that AXP makes.
 	select {
@@ -92,6 +98,11 @@ func (r *Router) Find(ctx context.Context, account string, k normalise.Keys) (Ta
 	default:
 		return Target{}, err
 	}
+	return r.hold(held, account, k, err)
+}
+
+// hold asks again until ctx ends; err is what came of asking before.
+func (r *Router) hold(ctx context.Context, account string, k normalise.Keys, err error) (Target, error) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		if !sleep(ctx, pause) {
 			return Target{}, err

@@ -32,7 +32,10 @@ func (i *index) put(key, session, engagement string) {
 	i.records[key] = &busv1.IndexRecord{SessionId: session, EngagementId: engagement}
 }
 
-func (i *index) Get(_ context.Context, key string) (*busv1.IndexRecord, uint64, error) {
+func (i *index) Get(ctx context.Context, key string) (*busv1.IndexRecord, uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, err
+	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.reads++
@@ -151,6 +154,32 @@ func TestACallbackThatOvertakesTheOrchestratorIsHeld(t *testing.T) {
 		}
 		if i.reads > 20 {
 			t.Errorf("%d look-ups", i.reads)
+		}
+	})
+}
+
+func TestNobodyIsWaitedForWhereTheWaitIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIndex()
+		i.put(bus.IndexDialog(account, "d"), "s", "e")
+		r := route.New(route.Params{Keys: keys(t, ""), Index: i, Wait: 0, Holds: 2})
+		began := time.Now()
+		if got, err := r.Find(t.Context(), account, normalise.Keys{DialogID: "d"}); err != nil || got.Session != "s" {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if _, err := r.Find(t.Context(), account, normalise.Keys{DialogID: "x"}); !errors.Is(err, route.ErrNobody) || time.Since(began) != 0 {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+	})
+}
+
+func TestTheCallersDeadlineEndsTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		if _, err := router(t, newIndex()).Find(ctx, account, normalise.Keys{DialogID: "x"}); !errors.Is(err, route.ErrNobody) || time.Since(began) != 700*time.Millisecond {
+			t.Errorf("%v after %s", err, time.Since(began))
 		}
 	})
 }

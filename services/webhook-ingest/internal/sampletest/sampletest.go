@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -130,7 +131,7 @@ func Mark(t testing.TB, body []byte) []byte {
 		next++
 		switch v := v.(type) {
 		case json.Number:
-			return json.Number(fmt.Sprint(70000 + next))
+			return json.Number(strconv.Itoa(70000 + next))
 		case string:
 			if _, isTime := instant(v); isTime {
 				return time.Unix(1700000000+int64(next), 0).UTC().Format(time.RFC3339)
@@ -139,7 +140,7 @@ func Mark(t testing.TB, body []byte) []byte {
 			case "eventType", "accountId", "textFormat", "participantType", "senderParticipantType", "dialogId", "providerDialogId":
 				return v
 			case "size":
-				return fmt.Sprint(70000 + next)
+				return strconv.Itoa(70000 + next)
 			}
 			return fmt.Sprintf("mark-%d", next)
 		}
