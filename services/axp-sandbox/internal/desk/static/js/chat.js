@@ -37,7 +37,7 @@ export class ChatView {
 
   #composer() {
     this.input = h('textarea', {
-      id: 'desk-input', rows: '1', maxlength: '4096', placeholder: 'Write to the customer…', testid: 'desk-input', enterkeyhint: 'send',
+      id: 'desk-input', rows: '1', maxlength: '4096', placeholder: 'Write a message…', testid: 'desk-input', enterkeyhint: 'send',
       on: { input: () => this.#typed(), keydown: (event) => this.#key(event) },
     });
     this.format = h('select', { id: 'desk-format', 'aria-label': 'Text format' }, FORMATS.map(([value, label]) => h('option', { value }, label)));
@@ -77,6 +77,8 @@ export class ChatView {
     this.id = id;
     this.rows = new Map();
     this.list.replaceChildren();
+    // Another chat's past is no news.
+    this.log.setAttribute('aria-live', 'off');
     this.input.value = this.drafts.get(id) ?? '';
     this.#grow();
   }
@@ -92,9 +94,11 @@ export class ChatView {
       this.rows.set(key, { text, node });
       return node;
     });
+    const fresh = this.list.children.length === 0;
     const grew = nodes.length !== this.list.children.length;
     arrange(this.list, nodes);
-    if (atEnd && grew) this.log.scrollTop = this.log.scrollHeight;
+    if (!fresh) this.log.setAttribute('aria-live', 'polite');
+    if (fresh || (atEnd && grew)) this.log.scrollTop = this.log.scrollHeight;
   }
 
   #context(chat) {
@@ -102,10 +106,10 @@ export class ChatView {
     if (this.contextText === text) return;
     this.contextText = text;
     const identifiers = Object.fromEntries(Object.entries(chat.customer?.identifiers ?? {}).map(([k, v]) => [k, [v].flat().join(', ')]));
-    const people = Object.fromEntries((chat.participants ?? []).map((p, i) => [`${p.displayName || p.participantId || i + 1}`, `${p.participantType}${p.connected ? '' : ', left'}`]));
+    const people = Object.fromEntries((chat.participants ?? []).map((p, i) => [`${p.displayName || p.participantId || i + 1}`, `${words(p.participantType)}${p.connected ? '' : ', left'}`]));
     this.context.replaceChildren(
-      facts('Customer', { Name: chat.customer?.displayName, ...identifiers }),
-      facts('About', { Topic: chat.conversation }),
+      facts('Customer', { name: chat.customer?.displayName, ...identifiers }),
+      facts('About', { topic: chat.conversation }),
       facts('What they look at', chat.sessionParameters),
       facts('Engagement', chat.engagementParameters),
       facts('In the chat', people),
@@ -166,9 +170,15 @@ function bubble(message) {
     h('p', { class: 'bubble' }, message.text || h('em', {}, 'Rich content')));
 }
 
+/** A name as programs write it, for people: "recentPages" is "Recent pages". */
+function words(name) {
+  const spaced = String(name ?? '').replace(/([a-z0-9])([A-Z])/g, '$1 $2').replaceAll('_', ' ').toLowerCase();
+  return spaced.charAt(0).toUpperCase() + spaced.slice(1);
+}
+
 function facts(title, values) {
   const entries = Object.entries(values ?? {}).filter(([, value]) => value !== undefined && value !== null && value !== '');
   if (!entries.length) return h('section', { hidden: true });
   return h('section', { class: 'facts' }, h('h3', {}, title),
-    h('dl', {}, entries.map(([name, value]) => [h('dt', {}, name), h('dd', {}, String(value))])));
+    h('dl', {}, entries.map(([name, value]) => [h('dt', { title: name }, title === 'In the chat' ? name : words(name)), h('dd', {}, String(value))])));
 }

@@ -50,7 +50,7 @@ export class QueueView {
       this.items.set(id, item);
     }
     const last = messages(chat).at(-1);
-    const count = unread(model, chat);
+    const count = group === 'ended' ? 0 : unread(model, chat);
     const who = agents(chat).map((p) => p.displayName).join(', ');
     setText(item.name, chat.customer?.displayName || 'Customer');
     setText(item.line, last ? `${last.senderType === 'CUSTOMER' ? '' : `${last.senderName || 'Agent'}: `}${last.text || '(rich content)'}` : chat.conversation || 'No message yet');
