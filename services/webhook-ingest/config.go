@@ -8,6 +8,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/config"
 	"github.com/axpchat/connector/services/internal/kit/httpx"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
+	"github.com/axpchat/connector/services/webhook-ingest/internal/callback"
 )
 
 // Config is what the service itself can be told. A main adds what its process
@@ -16,6 +17,8 @@ type Config struct {
 	Addr             string        `env:"WEBHOOK_ADDR" default:":8082" doc:"Address for AXP's callbacks: POST /webhooks/axp/{account}/{key}."`
 	Accounts         []string      `env:"WEBHOOK_ACCOUNTS" doc:"AXP accounts whose callbacks are taken; empty: every one whose key is right." example:"ABCDEF"`
 	ChannelProviders []string      `env:"WEBHOOK_CHANNEL_PROVIDERS" doc:"Channel providers whose events clients are told; those of others are set aside. Empty: all." example:"fjord-bikes-webchat"`
+	AllowedNetworks  []string      `env:"WEBHOOK_ALLOWED_NETWORKS" doc:"Addresses and ranges that callbacks are taken from; empty: any. AXP documents none." example:"203.0.113.0/24"`
+	TrustedProxies   []string      `env:"WEBHOOK_TRUSTED_PROXIES" doc:"Addresses and ranges of our own proxies, whose X-Forwarded-For is believed for WEBHOOK_ALLOWED_NETWORKS." example:"10.0.0.0/8"`
 	MaxBody          config.Bytes  `env:"WEBHOOK_MAX_BODY" default:"1MiB" doc:"Largest callback body; NATS must be able to carry it (its max_payload)."`
 	ReadTimeout      time.Duration `env:"WEBHOOK_READ_TIMEOUT" default:"3s" doc:"How long a callback's body may take to arrive."`
 	RouteWait        time.Duration `env:"WEBHOOK_ROUTE_WAIT" default:"1500ms" doc:"How long a callback whose session is not known yet is held."`
@@ -44,6 +47,14 @@ func (c *Config) Validate() []config.Mistake {
 		if !isAccount(account) {
 			add("WEBHOOK_ACCOUNTS", "must be account ids of six letters each")
 			break
+		}
+	}
+	for _, n := range []struct {
+		key  string
+		list []string
+	}{{"WEBHOOK_ALLOWED_NETWORKS", c.AllowedNetworks}, {"WEBHOOK_TRUSTED_PROXIES", c.TrustedProxies}} {
+		if _, err := callback.ParseNetworks(n.list); err != nil {
+			add(n.key, "must be addresses or ranges such as 203.0.113.0/24")
 		}
 	}
 	if c.MaxBody < 1024 {

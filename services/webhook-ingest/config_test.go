@@ -14,6 +14,8 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 	for _, tt := range []struct{ key, value, also, alsoValue string }{
 		{"WEBHOOK_SECRET", "", "", ""},
 		{"WEBHOOK_ACCOUNTS", "ABCDEF,ABC", "", ""},
+		{"WEBHOOK_ALLOWED_NETWORKS", "203.0.113.0/24,example.com", "", ""},
+		{"WEBHOOK_TRUSTED_PROXIES", "10.0.0.0/40", "", ""},
 		{"WEBHOOK_MAX_BODY", "10", "", ""},
 		{"WEBHOOK_READ_TIMEOUT", "-1s", "", ""},
 		{"WEBHOOK_READ_TIMEOUT", "5s", "", ""},

@@ -45,6 +45,14 @@ func New(ctx context.Context, p Params) (*Ingest, error) {
 		return nil, fmt.Errorf("webhook-ingest: %w", err)
 	}
 	c := p.Config
+	allowed, err := callback.ParseNetworks(c.AllowedNetworks)
+	if err != nil {
+		return nil, fmt.Errorf("webhook-ingest: WEBHOOK_ALLOWED_NETWORKS: %w", err)
+	}
+	proxies, err := callback.ParseNetworks(c.TrustedProxies)
+	if err != nil {
+		return nil, fmt.Errorf("webhook-ingest: WEBHOOK_TRUSTED_PROXIES: %w", err)
+	}
 	handler, err := callback.New(callback.Params{
 		Keys:      keys,
 		Router:    route.New(route.Params{Keys: keys, Index: p.Bus.Index, Wait: c.RouteWait, Holds: c.RouteHolds}),
@@ -58,6 +66,8 @@ func New(ctx context.Context, p Params) (*Ingest, error) {
 		},
 		Accounts:         c.Accounts,
 		ChannelProviders: c.ChannelProviders,
+		Allowed:          allowed,
+		Proxies:          proxies,
 		Waiting:          func(ctx context.Context) (uint64, error) { return waiting(ctx, p.Bus) },
 	})
 	if err != nil {

@@ -43,6 +43,9 @@ type Params struct {
 	Accounts  []string // empty: every account whose key is right
 	// ChannelProviders are those whose events are told to clients; empty: all.
 	ChannelProviders []string
+	// Allowed are the networks that calls are taken from; empty: any. Proxies are
+	// our own, which say where a call came from.
+	Allowed, Proxies Networks
 	// Waiting counts what was set aside.
 	Waiting func(ctx context.Context) (uint64, error)
 }
@@ -123,12 +126,12 @@ func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	c := call{account: account, body: body, received: timestamppb.Now(), due: due}
 	event, err := normalise.Callback(body)
 	switch {
-	case errors.Is(err, normalise.ErrNotObject), errors.Is(err, normalise.ErrTooDeep):
-		result, no := h.setAside(ctx, c, causeNoEvent, noType)
-		return noType, result, no
-	case err != nil:
+	case errors.Is(err, normalise.ErrNotJSON):
 		h.p.Log.WarnContext(ctx, "callback that is not JSON refused", "account", account)
 		return noType, "", refuse(http.StatusBadRequest, resultMalformed, normalise.ErrNotJSON.Error())
+	case err != nil:
+		result, no := h.setAside(ctx, c, causeNoEvent, noType)
+		return noType, result, no
 	}
 	result, no = h.keep(ctx, c, event)
 	return event.Type, result, no
@@ -156,6 +159,8 @@ func (h *Handler) check(r *http.Request, account string) *refusal {
 	switch encoding := strings.TrimSpace(r.Header.Get("Content-Encoding")); {
 	case r.Method != http.MethodPost:
 		return refuse(http.StatusMethodNotAllowed, resultMethod, "only POST is served here")
+	case !h.welcome(r):
+		return &refusal{status: http.StatusNotFound, result: resultAddress, detail: nothingHere, close: true}
 	case !known:
 		return &refusal{status: http.StatusNotFound, result: resultKey, detail: nothingHere, close: true}
 	case encoding != "" && !strings.EqualFold(encoding, "identity"):

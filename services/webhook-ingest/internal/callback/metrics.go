@@ -17,6 +17,7 @@ const (
 	resultDuplicate   = "duplicate"
 	resultUnrouted    = "unrouted"
 	resultKey         = "wrong-key"
+	resultAddress     = "wrong-address"
 	resultMethod      = "wrong-method"
 	resultEncoding    = "wrong-encoding"
 	resultSignature   = "wrong-signature"

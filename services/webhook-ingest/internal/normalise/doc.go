@@ -3,8 +3,8 @@
 // It is tolerant by design, for what it refuses is lost to the customer: null
 // counts as absent, a field of a wrong type, an unknown field and an unknown
 // word of an enum are kept in the event's extra_json under their own path, an
-// unknown type of event keeps its whole body. Only what is no JSON object, or
-// nests deeper than [MaxDepth], is an error. Nothing that AXP sent is dropped
+// unknown type of event keeps its whole body. Only what is no JSON object, or is
+// larger than [MaxDepth] and [MaxValues] allow, is an error. Nothing that AXP sent is dropped
 // except null, the connector's own proof inside a providerDialogId, and the way
 // a time or a number was written.
 //

@@ -11,8 +11,14 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/keyring"
 )
 
-// MaxDepth is how deep objects and lists may nest. AXP's own events need seven.
-const MaxDepth = 64
+const (
+	// MaxDepth is how deep objects and lists may nest. AXP's own events need seven.
+	MaxDepth = 64
+	// MaxValues is how many values a body may hold. AXP's own events have about a
+	// hundred. What is read of each takes some hundred bytes, so that one body of
+	// a megabyte full of them would take a quarter of a gigabyte.
+	MaxValues = 10000
+)
 
 var (
 	// ErrNotJSON is returned for a body that is not one JSON value.
@@ -21,6 +27,8 @@ var (
 	ErrNotObject = errors.New("the body is not a JSON object")
 	// ErrTooDeep is returned for JSON that nests deeper than MaxDepth.
 	ErrTooDeep = fmt.Errorf("the body nests deeper than %d levels", MaxDepth)
+	// ErrTooMany is returned for JSON with more than MaxValues values.
+	ErrTooMany = fmt.Errorf("the body holds more than %d values", MaxValues)
 )
 
 // byteOrderMark is what some senders put in front of UTF-8.
@@ -32,8 +40,8 @@ func decode(raw []byte) (map[string]any, error) {
 	if !json.Valid(raw) { // which itself gives up on 10,000 levels
 		return nil, ErrNotJSON
 	}
-	if tooDeep(raw) {
-		return nil, ErrTooDeep
+	if err := measure(raw); err != nil {
+		return nil, err
 	}
 	if text := bytes.TrimLeft(raw, " \t\r\n"); text[0] != '{' {
 		return nil, ErrNotObject
@@ -47,10 +55,10 @@ func decode(raw []byte) (map[string]any, error) {
 	return tree, nil
 }
 
-// tooDeep looks at the brackets outside of strings. It runs before the decoder,
+// measure looks at what stands outside of strings. It runs before the decoder,
 // which would build whatever it is given.
-func tooDeep(raw []byte) bool {
-	depth, inString := 0, false
+func measure(raw []byte) error {
+	depth, values, inString := 0, 1, false
 	for i := 0; i < len(raw); i++ {
 		switch c := raw[i]; {
 		case inString && c == '\\':
@@ -60,13 +68,19 @@ func tooDeep(raw []byte) bool {
 		case inString:
 		case c == '{' || c == '[':
 			if depth++; depth > MaxDepth {
-				return true
+				return ErrTooDeep
 			}
+			values++
 		case c == '}' || c == ']':
 			depth--
+		case c == ',':
+			values++
+		}
+		if values > MaxValues {
+			return ErrTooMany
 		}
 	}
-	return false
+	return nil
 }
 
 // canonical writes a value in one way only: keys sorted, no white space.

@@ -47,8 +47,8 @@ type Result struct {
 }
 
 // Callback reads the body of a callback. Its errors are ErrNotJSON, and for JSON
-// that holds no event ErrNotObject and ErrTooDeep; every other JSON object gives
-// one.
+// that holds no event ErrNotObject, ErrTooDeep and ErrTooMany; every other JSON
+// object gives one.
 func Callback(raw []byte) (Result, error) {
 	raw = bytes.TrimPrefix(raw, []byte(byteOrderMark))
 	tree, err := decode(raw)

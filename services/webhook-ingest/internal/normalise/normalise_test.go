@@ -221,6 +221,51 @@ func TestToleratedBodies(t *testing.T) {
 	}
 }
 
+// TestContradictionsOfTheContract has a body for each place where AXP's documents
+// disagree about callbacks, by its number in the contract, section 17.
+func TestContradictionsOfTheContract(t *testing.T) {
+	message := func(fields string) string { return `{"eventType":"MESSAGES","messageId":"m",` + fields + `}` }
+	of := (*axpchatv1.Event).GetMessageArrived
+	for _, tt := range []struct {
+		name, body string
+		check      func(*axpchatv1.Event) bool
+	}{
+		{"2: id and attachmentId", message(`"attachments":[{"id":"a"},{"attachmentId":"b"},{"url":"https://x.example/f"}]`),
+			func(e *axpchatv1.Event) bool {
+				a := of(e).GetAttachments()
+				return len(a) == 3 && a[0].GetAttachmentId() == "a" && a[1].GetAttachmentId() == "b" && a[2].GetUrl() != ""
+			}},
+		{"3: ids that are no UUIDs", `{"eventType":"PARTICIPANT_ADDED","dialogId":"zz-htz","connectionId":"c/1?","participantId":"mail@x.example"}`,
+			func(e *axpchatv1.Event) bool {
+				p := e.GetParticipantAdded()
+				return p.GetAxpDialogId() == "zz-htz" && p.GetParticipant().GetConnectionId() == "c/1?" && p.GetParticipant().GetParticipantId() == "mail@x.example"
+			}},
+		{"4: rich content inside the text", message(`"body":{"elementText":{"richMediaPayload":{"actions":[{"type":"reply"}]}}}`), hasAction},
+		{"5: attachmentIds", message(`"attachmentIds":["a"]`), func(e *axpchatv1.Event) bool { return of(e).GetAttachments()[0].GetAttachmentId() == "a" }},
+		{"6: actions that are read only", message(`"body":{"richMediaPayload":{"actions":[{"type":"reply"}]}}`), hasAction},
+		{"8: eventType decides, wherever it stands", `{"connectionId":"c","eventType":"PARTICIPANT_DISCONNECTED"}`,
+			func(e *axpchatv1.Event) bool { return e.GetParticipantDisconnected() != nil }},
+		{"11 and 12: signed addresses are opaque", message(`"attachments":[{"url":"/v1/media/m%2F1?ttl=1767225600000&signature=ab"},{"url":"https://x.example/media/m2?ttl=soon"}]`),
+			func(e *axpchatv1.Event) bool {
+				a := of(e).GetAttachments()
+				return a[0].GetUrl() == "/v1/media/m%2F1?ttl=1767225600000&signature=ab" && a[0].GetMediaId() == "m/1" && a[1].GetMediaId() == "m2"
+			}},
+		{"14: providerSenderId", message(`"providerSenderId":"s"`), func(e *axpchatv1.Event) bool { return of(e).GetSender().GetProviderParticipantId() == "s" }},
+		{"16: a status that is a number", message(`"status":400`), func(e *axpchatv1.Event) bool { return of(e).GetAxpStatus() == "400" }},
+		{"19: an offset without a colon", message(`"receivedAt":"2026-01-01T01:00:00.5+0100"`),
+			func(e *axpchatv1.Event) bool {
+				return of(e).GetReceiveTime().AsTime().Equal(time.Date(2026, 1, 1, 0, 0, 0, 5e8, time.UTC))
+			}},
+		{"20: a size that is no whole number in its form", message(`"attachments":[{"size":"12.0"}]`), func(e *axpchatv1.Event) bool { return of(e).GetAttachments()[0].GetSize() == 12 }},
+		{"21: the channel in small letters", message(`"channelId":"chat"`), func(e *axpchatv1.Event) bool { return of(e).GetChannelId() == "chat" }},
+		{"23: a parent's id of any length", message(`"parentMessageId":"` + strings.Repeat("p", 300) + `"`), func(e *axpchatv1.Event) bool { return len(of(e).GetParentMessageId()) == 300 }},
+	} {
+		if r := read(t, tt.body); !tt.check(r.Event) || r.Event.GetExtraJson() != "" {
+			t.Errorf("%s: %v", tt.name, r.Event)
+		}
+	}
+}
+
 func hasAction(e *axpchatv1.Event) bool {
 	a := e.GetMessageArrived().GetBody().GetRichMediaPayload().GetActions()
 	return len(a) == 1 && a[0].GetType() == "reply"
@@ -358,6 +403,9 @@ func TestErrors(t *testing.T) {
 		{"a level too much", nest(normalise.MaxDepth), normalise.ErrTooDeep},
 		{"a bomb", strings.Repeat(`{"a":`, 200000), normalise.ErrNotJSON},
 		{"a deep list", strings.Repeat(`[`, 9000) + strings.Repeat(`]`, 9000), normalise.ErrTooDeep},
+		{"more values than anybody reads", `{"eventType":"MESSAGES","attachments":[` + strings.Repeat(`{},`, 300000) + `{}]}`, normalise.ErrTooMany},
+		{"many values", `{"x":[` + strings.Repeat(`0,`, normalise.MaxValues-4) + `0]}`, nil},
+		{"commas in a string", `{"a":"` + strings.Repeat(`,{`, normalise.MaxValues) + `"}`, nil},
 		{"a byte order mark", "\uFEFF{}", nil},
 		{"as deep as is allowed", nest(normalise.MaxDepth - 1), nil},
 		{"brackets in a string", `{"a":"` + strings.Repeat(`[\"`, 100) + `"}`, nil},
