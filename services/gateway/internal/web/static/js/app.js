@@ -11,12 +11,16 @@ import { Outbox } from './outbox.js';
 import { currentEngagement, sessionUsable } from './selectors.js';
 import { createStore, unsent } from './store.js';
 import { Storage } from './storage.js';
+import { Tabs } from './tabs.js';
 import { Connection } from './transport.js';
 
 const SAVE_MS = 250;
 const TYPING_MS = 6000;
 /** How long ending a chat waits for what was just written. */
 const LAST_WORDS_MS = 3000;
+
+/** What a page is likely to raise questions about; the other pages leave it open. */
+const TOPIC_OF_PAGE = { navTents: 'topicTents', navBoots: 'topicBoots' };
 
 const SESSION_GONE = new Set(['SESSION_CLOSED', 'SESSION_NOT_FOUND']);
 
@@ -29,15 +33,21 @@ export class App {
     this.outbox = null;
     this.connection = null;
     this.tokens = null;
+    this.tabs = new Tabs({ visit: () => this.#visit(), onNews: (news) => this.#heardFromTab(news) });
     this.store.subscribe((state, before, action) => this.#changed(state, before, action));
   }
 
   // ---- signing in and out ---------------------------------------------------
 
-  /** Goes on where this tab was before a reload. */
+  /** Goes on where this tab was before a reload, or joins the tabs that are open. */
   async resume() {
+    if (!this.config.tokenUrl) return;
     const customer = this.storage.get('customer');
-    if (!customer || !this.config.tokenUrl) return;
+    if (!customer) {
+      const visit = await this.tabs.ask();
+      if (visit) this.#join(visit);
+      return;
+    }
     this.#identify(customer, this.storage.get('token') ?? null);
     const screen = this.storage.get('screen');
     this.store.dispatch({ type: 'signedIn', customer });
@@ -63,6 +73,7 @@ export class App {
       this.storage.set({ customer });
       this.store.dispatch({ type: 'signedIn', customer });
       this.store.dispatch({ type: 'session', session });
+      this.tabs.tell({ signedIn: this.#visit() });
     } catch (error) {
       this.#letGo();
       throw error instanceof ApiError ? error : new ApiError({ reason: 'OTHER', detail: error.message });
@@ -71,7 +82,7 @@ export class App {
   }
 
   async logout() {
-    const { session } = this.store.state;
+    const { session, customer } = this.store.state;
     this.site.setLoggingOut(true);
     this.connection?.stop();
     this.outbox?.stop();
@@ -80,11 +91,44 @@ export class App {
     } catch {
       // The connector ends what is idle; the customer is out of here either way.
     }
+    this.tabs.tell({ signedOut: customer?.subject });
+    this.#forget();
+    this.site.setLoggingOut(false);
+  }
+
+  #forget() {
     this.#letGo();
     this.storage.clear();
     this.store.dispatch({ type: 'chatOpen', open: false });
     this.store.dispatch({ type: 'signedOut' });
-    this.site.setLoggingOut(false);
+  }
+
+  // ---- other tabs -----------------------------------------------------------------
+
+  #visit() {
+    const { customer, session } = this.store.state;
+    return customer && sessionUsable(this.store.state) ? { customer, session, token: this.storage.get('token') ?? null } : null;
+  }
+
+  // Joins a visit that another tab began; the journal tells what was said there.
+  #join({ customer, session, token }) {
+    if (this.store.state.customer) return;
+    this.#identify(customer, token);
+    this.storage.set({ customer, token });
+    this.store.dispatch({ type: 'signedIn', customer });
+    this.store.dispatch({ type: 'session', session });
+    this.#connect();
+    this.context.flush();
+  }
+
+  #heardFromTab({ signedIn, signedOut, session, subject }) {
+    const { customer, session: mine } = this.store.state;
+    if (signedIn) this.#join(signedIn);
+    else if (signedOut && signedOut === customer?.subject) this.#forget();
+    else if (session && subject === customer?.subject && session.sessionId !== mine?.sessionId) {
+      this.store.dispatch({ type: 'sessionReplaced', session });
+      this.#connect();
+    }
   }
 
   #identify(customer, saved) {
@@ -126,6 +170,7 @@ export class App {
   async #openSession() {
     const session = await this.#createSession(this.store.state.customer);
     this.store.dispatch({ type: 'sessionReplaced', session });
+    this.tabs.tell({ session, subject: this.store.state.customer.subject });
     this.#connect();
   }
 
@@ -287,6 +332,13 @@ export class App {
     this.context.interest(name);
   }
 
+  /** What the customer is likely to ask about: {topic, interest}. */
+  suggestion() {
+    const { currentPage, lastInterest = '' } = this.context.all();
+    const page = Object.keys(TOPIC_OF_PAGE).find((key) => t(key) === currentPage);
+    return { topic: TOPIC_OF_PAGE[page] ?? 'topicTents', interest: lastInterest };
+  }
+
   openChat() {
     this.store.dispatch({ type: 'chatOpen', open: true });
   }
@@ -325,7 +377,14 @@ export class App {
 
   /** The page is looked at again. */
   comeBack() {
+    this.store.dispatch({ type: 'looking', looking: true });
     this.connection?.check();
+  }
+
+  /** Another tab or window is looked at now. */
+  lookAway() {
+    this.store.dispatch({ type: 'looking', looking: false });
+    this.save();
   }
 }
 

@@ -27,7 +27,7 @@ const STRINGS = {
   promise2: '60 nights to decide',
   promise2Text: 'Sleep in it first. Muddy returns are fine.',
   promise3: 'Real people',
-  promise3Text: 'Chat with someone who guides on weekends.',
+  promise3Text: 'Our chat team guides on weekends.',
   popular: 'What people ask about',
 
   // Log in
@@ -55,6 +55,8 @@ const STRINGS = {
   // Chat
   chatOpen: 'Chat with us',
   chatOpenUnread: 'Open the chat, {count} unread',
+  chatBack: 'Back to your chat',
+  chatUnreadNews: 'New messages in the chat: {count}',
   chatClose: 'Close the chat window',
   chatTitle: '{company} help',
   chatDialog: 'Chat with {company}',
@@ -64,6 +66,7 @@ const STRINGS = {
   chatLoginFirst: 'Log in first, so that we know who we are talking to.',
   chatGoLogin: 'Go to log-in',
   chatTopic: 'What is it about?',
+  chatAbout: 'We see that you are interested in {name}.',
   topicTents: 'Choosing a tent',
   topicBoots: 'Choosing boots',
   topicOrder: 'An order or return',
@@ -72,7 +75,8 @@ const STRINGS = {
   chatStartNew: 'Start a new chat',
   chatStarting: 'Starting…',
   chatEnd: 'End chat',
-  chatEnding: 'Ending…',
+  chatEndSure: 'End this chat?',
+  chatKeep: 'Keep chatting',
   chatInput: 'Your message',
   chatPlaceholder: 'Write a message…',
   chatSend: 'Send',
@@ -139,7 +143,6 @@ const STRINGS = {
   imageOpen: 'Open the picture {name}',
   cards: 'Cards',
   choices: 'Choices',
-  chosen: 'Chosen',
   mapOpen: 'Open the map',
   place: 'Place',
   sendLocation: 'Send my location',
@@ -175,10 +178,18 @@ export function why(reason) {
   return STRINGS[`why${reason}`] ?? STRINGS.whyOTHER;
 }
 
-/** A time of day, in the reader's own way. */
-export function clockTime(value) {
+/** A time of day, in the reader's own way; with the day where that is not today. */
+export function clockTime(value, now = new Date()) {
   const date = new Date(value);
-  return Number.isNaN(date.getTime()) ? '' : date.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+  if (Number.isNaN(date.getTime())) return '';
+  const clock = date.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+  return date.toDateString() === now.toDateString() ? clock : `${date.toLocaleDateString([], { day: 'numeric', month: 'short' })}, ${clock}`;
+}
+
+/** A date and time in full. */
+export function fullTime(value) {
+  const date = new Date(value);
+  return Number.isNaN(date.getTime()) ? '' : date.toLocaleString([], { dateStyle: 'full', timeStyle: 'medium' });
 }
 
 /** A file size. */

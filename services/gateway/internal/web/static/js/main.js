@@ -1,16 +1,23 @@
 // Starts the page.
 
 import { App } from './app.js';
+import { backoffDelay, sleep } from './backoff.js';
 import { h, setText } from './dom.js';
 import { ChatView } from './views/chat.js';
 import { SiteView } from './views/site.js';
 
+/** A server that is just being replaced gets this many chances. */
+const CONFIG_ATTEMPTS = 5;
+
 async function loadConfig() {
-  try {
-    const response = await fetch('/config.json', { cache: 'no-cache' });
-    if (response.ok) return await response.json();
-  } catch {
-    // Then without: the page says that logging in is not set up.
+  for (let attempt = 0; attempt < CONFIG_ATTEMPTS; attempt += 1) {
+    try {
+      const response = await fetch('/config.json', { cache: 'no-cache' });
+      if (response.ok) return await response.json();
+    } catch {
+      // Once more, in the end without: the page says that logging in is not set up.
+    }
+    await sleep(backoffDelay(attempt));
   }
   return { tokenUrl: '', companyName: document.title };
 }
@@ -27,9 +34,11 @@ async function start() {
   const chat = new ChatView({ app, company: config.companyName, background: site.root });
   const toast = h('p', { class: 'toast', role: 'alert' });
   app.site = site;
+  let toastTimer;
   app.onNotice = (text) => {
+    clearTimeout(toastTimer);
     setText(toast, text);
-    setTimeout(() => setText(toast, ''), 6000);
+    toastTimer = setTimeout(() => setText(toast, ''), 6000);
   };
   const draw = (state, before) => {
     site.update(state, before);
@@ -45,7 +54,7 @@ async function start() {
   addEventListener('hashchange', () => showUnread(app.store.state.unread));
   document.addEventListener('visibilitychange', () => {
     if (document.visibilityState === 'visible') app.comeBack();
-    else app.save();
+    else app.lookAway();
   });
   await app.resume();
 }

@@ -14,6 +14,11 @@ export function currentEngagement(state) {
   return ids.length ? state.engagements[ids[ids.length - 1]] : null;
 }
 
+/** True while a chat is going on. */
+export function chatGoesOn(state) {
+  return OPEN.has(currentEngagement(state)?.status);
+}
+
 /** True while the session can be used. */
 export function sessionUsable(state) {
   const status = state.session?.status;

@@ -41,6 +41,7 @@ export function initialState() {
     keyByMessageId: {},
     localCounter: 0,
     chatOpen: false,
+    looking: true,
     unread: 0,
     starting: false,
     ending: false,
@@ -55,9 +56,9 @@ export function initialState() {
 export function reduce(state, action) {
   switch (action.type) {
     case 'signedIn':
-      return { ...initialState(), customer: action.customer, chatOpen: state.chatOpen };
+      return { ...initialState(), customer: action.customer, chatOpen: state.chatOpen, looking: state.looking };
     case 'signedOut':
-      return { ...initialState(), connection: { status: 'idle', transport: '' } };
+      return { ...initialState(), looking: state.looking };
     case 'restored':
       return { ...state, ...action.snapshot };
     case 'session':
@@ -90,6 +91,8 @@ export function reduce(state, action) {
       return patchEntry(state, action.key, { answered: action.answer });
     case 'chatOpen':
       return { ...state, chatOpen: action.open, unread: action.open ? 0 : state.unread };
+    case 'looking':
+      return { ...state, looking: action.looking, unread: action.looking && state.chatOpen ? 0 : state.unread };
     case 'typingOver':
       return { ...state, typing: null };
     default:
@@ -314,7 +317,8 @@ function furthest(known, incoming) {
 function messageArrived(state, message, at) {
   const isNew = !state.entries[keyOf(state, message)];
   const next = upsertMessage({ ...state, typing: null }, message, at, statusWord(message.status) || 'delivered');
-  const counts = isNew && !state.chatOpen && !state.replaying;
+  // An open panel in a tab that nobody looks at has not been read either.
+  const counts = isNew && !(state.chatOpen && state.looking) && !state.replaying;
   return counts ? { ...next, unread: next.unread + 1 } : next;
 }
 

@@ -4,8 +4,8 @@
 import { h, icon, safeUrl } from '../dom.js';
 import { fileSize, t } from '../i18n.js';
 
-/** Pictures that cannot carry script; everything else is a file to download. */
-const PICTURES = new Set(['image/png', 'image/jpeg', 'image/gif', 'image/webp', 'image/avif', 'image/bmp']);
+/** What is shown as a picture; in an <img> not even an SVG runs script. Everything else is a file to download. */
+const PICTURES = new Set(['image/svg+xml', 'image/png', 'image/jpeg', 'image/gif', 'image/webp', 'image/avif', 'image/bmp']);
 
 /** Nodes for the files of a message. */
 export function attachments(files, host) {

@@ -92,15 +92,18 @@ function button(entry, action, id, host) {
     return outLink(link, { class: 'action action-link' }, label, icon('M9 6h9v9', 'M18 6 7 17'));
   }
   if (action.type === 'link' || !(label || action.type === 'locationRequest')) return null;
-  const chosen = entry.answered === id;
   const iconUrl = safeUrl(action.iconUrl);
   const image = iconUrl ? h('img', { class: 'action-icon', src: iconUrl, alt: '', referrerpolicy: 'no-referrer' }) : null;
   image?.addEventListener('error', () => image.remove());
   return h('button', {
-    type: 'button',
-    class: 'action',
-    disabled: Boolean(entry.answered) || !host.enabled,
-    'aria-pressed': chosen ? 'true' : null,
-    on: { click: () => host.act(entry, action, id) },
-  }, image, label || t('sendLocation'), chosen ? h('span', { class: 'sr-only' }, ` (${t('chosen')})`) : null);
+    type: 'button', class: 'action', data: { action: id }, on: { click: () => host.act(entry, action, id) },
+  }, image, label || t('sendLocation'));
+}
+
+/** Lets a message's buttons be pressed, once, while the chat is open. */
+export function syncActions(node, entry, host) {
+  for (const button of node.querySelectorAll('button.action')) {
+    button.disabled = Boolean(entry.answered) || !host.enabled;
+    if (entry.answered) button.setAttribute('aria-pressed', String(entry.answered === button.dataset.action));
+  }
 }

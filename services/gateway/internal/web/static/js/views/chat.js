@@ -4,7 +4,7 @@
 
 import { h, icon, setShown, setText } from '../dom.js';
 import { t, why } from '../i18n.js';
-import { canWrite, chatPhase, sessionUsable, timeline } from '../selectors.js';
+import { canWrite, chatGoesOn, chatPhase, sessionUsable, timeline } from '../selectors.js';
 import { Composer } from './composer.js';
 import { LogView } from './log.js';
 
@@ -44,7 +44,13 @@ export class ChatView {
     this.launcherText, this.badge);
     this.status = h('p', { class: 'chat-status', role: 'status', testid: 'chat-status' });
     this.connection = h('p', { class: 'connection', role: 'status', testid: 'connection-state' });
-    this.endButton = h('button', { type: 'button', class: 'end-button', testid: 'chat-end', on: { click: () => this.app.endChat() } }, t('chatEnd'));
+    this.endButton = h('button', { type: 'button', class: 'end-button', testid: 'chat-end', on: { click: () => this.#askEnd(true) } }, t('chatEnd'));
+    this.bar = h('div', { class: 'chat-bar' }, this.connection, this.endButton);
+    this.keepButton = h('button', { type: 'button', class: 'end-button', testid: 'chat-end-keep', on: { click: () => this.#askEnd(false) } }, t('chatKeep'));
+    this.sure = h('div', { class: 'chat-bar chat-sure', role: 'group', 'aria-label': t('chatEndSure'), hidden: true },
+      h('p', { class: 'sure-words' }, t('chatEndSure')), this.keepButton,
+      h('button', { type: 'button', class: 'end-button danger', testid: 'chat-end-confirm', on: { click: () => this.#end() } }, t('chatEnd')));
+    this.news = h('p', { class: 'sr-only', role: 'status' });
     const close = h('button', { type: 'button', class: 'head-icon', testid: 'chat-close', 'aria-label': t('chatClose'), on: { click: () => this.app.closeChat() } },
       icon('m6 9.5 6 6 6-6'));
     this.intro = h('div', { class: 'chat-intro' });
@@ -58,8 +64,8 @@ export class ChatView {
     h('header', { class: 'chat-head' },
       h('img', { class: 'chat-mark', src: '/static/img/mark-light.svg', alt: '', width: '34', height: '34' }),
       h('div', { class: 'chat-names' }, h('h2', {}, t('chatTitle', { company })), this.status), close),
-    h('div', { class: 'chat-bar' }, this.connection, this.endButton), this.hint, this.intro, this.log.root, this.typing, this.foot);
-    this.root = h('div', { class: 'chat' }, this.launcher, this.panel);
+    this.bar, this.sure, this.hint, this.intro, this.log.root, this.typing, this.foot);
+    this.root = h('div', { class: 'chat' }, this.launcher, this.panel, this.news);
   }
 
   update(state, before) {
@@ -69,9 +75,11 @@ export class ChatView {
     this.#status(phase, name);
     this.#connection(state);
     const anyChat = state.engagementOrder.length > 0;
-    const writing = canWrite(phase) && anyChat && sessionUsable(state);
-    setShown(this.endButton, canWrite(phase) && anyChat || phase === 'ending');
+    // While a new chat is being asked for, the one before must not take a message.
+    const writing = canWrite(phase) && chatGoesOn(state) && sessionUsable(state);
+    setShown(this.endButton, writing || phase === 'ending');
     this.endButton.disabled = phase === 'ending';
+    if (this.endButton.hidden || phase === 'ending') this.#askEnd(false);
     setShown(this.hint, phase === 'waiting');
     setShown(this.log.root, anyChat && Boolean(state.customer));
     this.#intro(state, phase, anyChat);
@@ -81,9 +89,13 @@ export class ChatView {
     if (state.chatOpen !== Boolean(before?.chatOpen) || !before) this.#toggle(state.chatOpen, Boolean(before));
   }
 
-  #launcher({ unread }) {
+  #launcher(state) {
+    const { unread, chatOpen } = state;
     setShown(this.badge, unread > 0);
     setText(this.badge, unread > 9 ? '9+' : String(unread));
+    setText(this.launcherText, t(chatGoesOn(state) ? 'chatBack' : 'chatOpen'));
+    // A closed panel says nothing by itself.
+    setText(this.news, unread && !chatOpen ? t('chatUnreadNews', { count: unread }) : '');
     if (unread) this.launcher.setAttribute('aria-label', t('chatOpenUnread', { count: unread }));
     else this.launcher.removeAttribute('aria-label');
   }
@@ -123,10 +135,37 @@ export class ChatView {
       h('input', { type: 'radio', name: 'topic', value: t(key), checked: i === 0 }), h('span', {}, t(key))));
     this.startButton = h('button', { type: 'submit', class: 'button button-wide', testid: 'chat-start' }, t('chatStart'));
     this.startProblem = h('p', { class: 'form-problem', role: 'alert' });
+    this.about = h('p', { class: 'start-about', hidden: true });
     const form = h('form', { class: 'start-form', on: { submit: (event) => { event.preventDefault(); this.#start(new FormData(form).get('topic')); } } },
-      h('fieldset', {}, h('legend', {}, t('chatTopic')), h('div', { class: 'topics' }, topics)),
-      this.startButton, this.startProblem);
+      h('fieldset', {}, h('legend', {}, t('chatTopic')), h('div', { class: 'topics', on: { change: () => { this.topicChosen = true; } } }, topics)),
+      this.about, this.startButton, this.startProblem);
     return [h('h3', {}, t('chatIntroTitle')), h('p', {}, t('chatIntro')), form];
+  }
+
+  // What the customer looks at says what it is about, until they say it themselves.
+  #suggest() {
+    const { topic, interest } = this.app.suggestion();
+    const radio = [...this.intro.querySelectorAll('input')].find((input) => input.value === t(topic));
+    if (radio && !this.topicChosen) radio.checked = true;
+    if (!radio) return;
+    setShown(this.about, Boolean(interest));
+    setText(this.about, interest ? t('chatAbout', { name: interest }) : '');
+  }
+
+  // Ending cannot be taken back, so it takes a second press; the first one put
+  // the focus on the harmless answer.
+  #askEnd(ask) {
+    if (this.sure.hidden !== ask) return;
+    const hadFocus = this.sure.contains(document.activeElement);
+    setShown(this.sure, ask);
+    setShown(this.bar, !ask);
+    if (ask) this.keepButton.focus();
+    else if (hadFocus) (this.endButton.disabled || this.endButton.hidden ? this.panel : this.endButton).focus();
+  }
+
+  #end() {
+    this.panel.focus();
+    this.app.endChat();
   }
 
   #start(topic) {
@@ -175,7 +214,7 @@ export class ChatView {
     this.root.classList.toggle('open', open);
     this.launcher.setAttribute('aria-expanded', String(open));
     this.#modality();
-    if (open) this.log.toEnd();
+    if (open) { this.log.toEnd(); this.#suggest(); }
     if (!animated) return;
     if (!open) this.launcher.focus();
     else if (this.foot.dataset.kind === 'write') this.composer.focus();
@@ -194,7 +233,8 @@ export class ChatView {
   #key(event) {
     if (event.key === 'Escape') {
       event.preventDefault();
-      this.app.closeChat();
+      if (this.sure.hidden) this.app.closeChat();
+      else this.#askEnd(false);
     } else if (event.key === 'Tab' && this.narrow.matches) {
       this.#cycle(event);
     }

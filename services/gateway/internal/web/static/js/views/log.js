@@ -3,7 +3,7 @@
 
 import { h, icon, setShown } from '../dom.js';
 import { clockTime, t } from '../i18n.js';
-import { continues, renderEntry } from './message.js';
+import { contentKey, continues, renderEntry, updateEntry } from './message.js';
 
 /** This close to the end counts as reading the end. */
 const NEAR_PX = 90;
@@ -22,13 +22,16 @@ export class LogView {
     this.log.addEventListener('scroll', () => { this.#scrolled(); }, { passive: true });
     // Pictures grow after they are drawn; somebody who reads the end stays there.
     this.sticking = true;
-    this.lastTop = 0;
-    new ResizeObserver(() => { if (this.sticking) this.toEnd(); }).observe(this.log);
+    this.last = { top: 0, height: 0, room: 0 };
+    const observer = new ResizeObserver(() => { if (this.sticking) this.toEnd(); });
+    for (const element of [this.log, this.list]) observer.observe(element);
     this.list.addEventListener('load', () => { if (this.sticking) this.toEnd(); }, true);
   }
 
   update(entries, { enabled, replaying }) {
-    this.log.setAttribute('aria-live', replaying ? 'off' : 'polite');
+    // What a reload brings back is no news.
+    const history = replaying || (this.nodes.size === 0 && entries.length > 1);
+    this.log.setAttribute('aria-live', history ? 'off' : 'polite');
     this.host.enabled = enabled;
     const before = this.nodes;
     this.nodes = new Map();
@@ -39,13 +42,15 @@ export class LogView {
     for (const entry of entries) {
       if (previous && previous.engagementId !== entry.engagementId) wanted.push(this.#divider(entry, before));
       const known = before.get(entry.key);
-      const kept = known && known.entry === entry && (known.enabled === enabled || entry.kind === 'notice');
-      const node = kept ? known.node : renderEntry(entry, this.host);
+      const kept = known?.entry === entry && known.enabled === enabled;
+      const text = kept ? known.text : contentKey(entry);
+      const node = known?.text === text ? known.node : renderEntry(entry, this.host);
+      if (!kept && entry.kind === 'message') updateEntry(node, entry, this.host);
       const goesOn = continues(previous, entry);
       node.classList.toggle('continues', goesOn);
       node.classList.remove('followed');
       if (goesOn) this.nodes.get(previous.key).node.classList.add('followed');
-      this.nodes.set(entry.key, { entry, node, enabled });
+      this.nodes.set(entry.key, { entry, node, text, enabled });
       wanted.push(node);
       if (!known) { mineAdded ||= Boolean(entry.mine); othersAdded ||= !entry.mine; }
       previous = entry;
@@ -89,10 +94,12 @@ export class LogView {
     return node;
   }
 
-  // A list that grew or a panel that shrank moves nothing: only people scroll up.
+  // Only people scroll up. Where the list or the panel changed its size, as when
+  // a phone is turned, the browser has moved the view and nobody meant it.
   #scrolled() {
-    const up = this.log.scrollTop < this.lastTop;
-    this.lastTop = this.log.scrollTop;
+    const now = { top: this.log.scrollTop, height: this.log.scrollHeight, room: this.log.clientHeight };
+    const up = now.top < this.last.top && now.height === this.last.height && now.room === this.last.room;
+    this.last = now;
     if (this.#nearEnd()) { this.sticking = true; setShown(this.pill, false); } else if (up) this.sticking = false;
   }
 

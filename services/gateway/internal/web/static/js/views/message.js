@@ -1,8 +1,8 @@
 // One entry of the log: a message or a notice.
 
 import { h, icon } from '../dom.js';
-import { clockTime, t, why } from '../i18n.js';
-import { content } from '../rich/content.js';
+import { clockTime, fullTime, t, why } from '../i18n.js';
+import { content, syncActions } from '../rich/content.js';
 
 const STATUS_TEXT = {
   sending: 'msgSending', accepted: 'msgAccepted', sent: 'msgSent', delivered: 'msgDelivered', read: 'msgRead', failed: 'msgFailed',
@@ -58,24 +58,48 @@ function message(entry, host) {
   const sender = entry.message.sender?.participantType;
   const kind = entry.mine ? 'mine' : WHO[sender] ?? 'agent';
   const name = senderName(entry);
-  return h('li', { class: `msg msg-${kind}`, data: { kind: 'message', status: entry.status, messageId: entry.messageId ?? '', from: kind } },
+  const node = h('li', { class: `msg msg-${kind}`, data: { kind: 'message', from: kind } },
     entry.mine ? null : h('span', { class: 'avatar', 'aria-hidden': 'true' }, name.slice(0, 1).toUpperCase()),
     h('div', { class: 'msg-main' },
       h('p', { class: 'msg-from' }, h('span', { class: entry.mine ? 'sr-only' : '' }, name)),
       h('div', { class: 'bubble' }, content(entry, host)),
-      meta(entry, host)));
+      // A status is there to be looked up; read out at each step it would drown the conversation.
+      h('div', { class: 'msg-foot', 'aria-live': 'off' })));
+  updateEntry(node, entry, host);
+  return node;
+}
+
+/** What a message says; where this differs its item is made anew. */
+export function contentKey(entry) {
+  if (entry.kind === 'notice') return noticeText(entry);
+  const { body, attachments, fallbackText } = entry.message;
+  return JSON.stringify([entry.status === 'deleted', senderName(entry), body, attachments, fallbackText]);
+}
+
+/**
+ * Brings an item up to date without making it anew: status, buttons. In a live
+ * region a new item is news, so a message whose tick changes would be read out again.
+ */
+export function updateEntry(node, entry, host) {
+  node.dataset.status = entry.status;
+  node.dataset.messageId = entry.messageId ?? '';
+  syncActions(node, entry, host);
+  const key = JSON.stringify([entry.status, entry.held, entry.failure, entry.time, entry.status === 'failed' && host.enabled]);
+  if (node.dataset.foot === key) return;
+  node.dataset.foot = key;
+  node.querySelector('.msg-foot').replaceChildren(...meta(entry, host));
 }
 
 function meta(entry, host) {
   const time = clockTime(entry.time);
-  const words = [time ? h('time', { datetime: entry.time }, time) : null];
+  const words = [time ? h('time', { datetime: entry.time, title: fullTime(entry.time) }, time) : null];
   if (entry.mine) {
     const text = entry.held ? t('msgHeld') : t(STATUS_TEXT[entry.status] ?? 'msgSent');
     words.push(h('span', { class: 'msg-status', testid: 'message-status' }, icon(...(TICKS[entry.status] ?? TICKS.sent)), text));
   }
   const line = h('p', { class: 'msg-meta' }, words);
-  if (entry.status !== 'failed' || !entry.mine) return line;
-  return [line, h('p', { class: 'msg-failure' }, why(entry.failure?.reason), ' ',
+  if (entry.status !== 'failed' || !entry.mine) return [line];
+  return [line, h('p', { class: 'msg-failure', role: 'alert' }, why(entry.failure?.reason), ' ',
     entry.outgoing && host.enabled
       ? h('button', { type: 'button', class: 'link-button', testid: 'message-retry', on: { click: () => host.retry(entry.key) } }, t('msgRetry'))
       : null)];
