@@ -45,6 +45,7 @@ func TestTokenRequestsAreChecked(t *testing.T) {
 		{"a wrong secret", form("client_secret", "x"), 401, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			b := b.in(t)
 			got := b.post(tokenPath, c.form)
 			if c.field != "" {
 				got.refused(c.field)
@@ -77,6 +78,7 @@ func TestARefusedCredentialIsNamedInBrackets(t *testing.T) {
 		{"another scheme", header("Authorization", "Basic "+b.token), "[Access-Token]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			b := b.in(t)
 			got := b.call(http.MethodGet, hooks, nil, c.change).want(401)
 			if !strings.Contains(got.text("detail"), c.want) || got.header.Get("Content-Type") != "application/problem+json" {
 				t.Errorf("%s %s", got.header.Get("Content-Type"), got.data)

@@ -83,6 +83,14 @@ func start(t testing.TB, change func(*sandbox.Config)) *box {
 	return b
 }
 
+// in is the sandbox as a subtest sees it.
+func (b *box) in(t *testing.T) *box {
+	t.Helper()
+	c := *b
+	c.t = t
+	return &c
+}
+
 // answer is what came back.
 type answer struct {
 	t      testing.TB
@@ -306,7 +314,7 @@ func (t talk) say(words string) {
 	t.b.post(t.path("/messages"), t.message(words)).want(202)
 }
 
-func (t talk) desk(verb string, body object) answer {
+func (t talk) desk(verb string, body any) answer {
 	t.b.t.Helper()
 	return t.b.post("/desk/api/chats/"+t.dialog+"/"+verb, body)
 }

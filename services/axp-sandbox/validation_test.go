@@ -102,6 +102,7 @@ func TestEachLimitIsKeptToTheCharacter(t *testing.T) {
 		{"upload", "mediaName", 255}, {"upload", "mediaContentType", 255},
 	} {
 		t.Run(c.op+" "+c.field, func(t *testing.T) {
+			b := b.in(t)
 			op := ops[c.op]
 			b.call(op.method, op.path, set(op.body(), c.field, long(c.most))).want(op.status)
 			b.call(op.method, op.path, set(op.body(), c.field, strings.Repeat("😀", c.most/2))).want(op.status)
@@ -128,6 +129,7 @@ func TestEachRequiredFieldIsRequired(t *testing.T) {
 	} {
 		for _, field := range fields {
 			t.Run(op+" "+field, func(t *testing.T) {
+				b := b.in(t)
 				for _, value := range []any{absent, nil} {
 					if code := b.call(ops[op].method, ops[op].path, set(ops[op].body(), field, value)).refused(field); code != missing {
 						t.Errorf("%v: code %d, want %d", value, code, missing)
@@ -217,6 +219,7 @@ func TestEachOtherRuleIsKept(t *testing.T) {
 		{"upload", "mediaSize", "1", "mediaSize"},
 	} {
 		t.Run(fmt.Sprintf("%s %s %.40v", c.op, c.field, c.value), func(t *testing.T) {
+			b := b.in(t)
 			op := ops[c.op]
 			got := b.call(op.method, op.path, set(op.body(), c.field, c.value))
 			if c.refused == good {
