@@ -118,11 +118,17 @@ type DeskChat struct {
 		DisplayName     string `json:"displayName"`
 		Connected       bool   `json:"connected"`
 	} `json:"participants"`
-	Messages []struct {
-		SenderType string `json:"senderType"`
-		Text       string `json:"text"`
-		Index      int    `json:"index"`
-	} `json:"messages"`
+	Messages         []DeskMessage `json:"messages"`
+	ProviderDialogID string        `json:"providerDialogId"`
+}
+
+// DeskMessage is a message as the desk shows it.
+type DeskMessage struct {
+	MessageID         string `json:"messageId"`
+	ProviderMessageID string `json:"providerMessageId"`
+	SenderType        string `json:"senderType"`
+	Text              string `json:"text"`
+	Index             int    `json:"index"`
 }
 
 // CustomerTexts are what the customer has written, in the dialog's order.
