@@ -94,6 +94,7 @@ func TestTheAnswerComesInAXPsTime(t *testing.T) {
 		{"a stray", stray, 0, time.Millisecond, 200},
 		{"a slow body", ours, 2900 * time.Millisecond, 100 * time.Millisecond, 200},
 		{"a stray with a slow body", stray, 2900 * time.Millisecond, 100 * time.Millisecond, 200},
+		{"a stray with a slow body and a slow store", stray, 2900 * time.Millisecond, 400 * time.Millisecond, 200},
 		{"nothing is stored", ours, 0, never, 503},
 		{"nothing is found or stored", stray, 0, never, 503},
 		{"nothing is stored after a slow body", ours, 2900 * time.Millisecond, never, 503},
