@@ -31,6 +31,10 @@ test: ## Run every test, with the race detector, in random order
 test-short: ## Run the tests that need no separate processes and no browser
 	@./.tools/test.sh -short $(TEST_FLAGS) $(PACKAGES)
 
+.PHONY: bench
+bench: ## Measure the delivery path beside the thinnest possible one (BENCH_FLAGS, such as '-profile DIR')
+	go run ./services/e2e/cmd/bench $(BENCH_FLAGS)
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 20s) each
 	@./.tools/fuzz.sh $(or $(FUZZTIME),20s)
