@@ -56,6 +56,18 @@ test('callers share one token request', async () => {
   source.stop();
 });
 
+test('reminders of a short-lived token do not renew it again and again', async () => {
+  let requests = 0;
+  let clock = 0;
+  const source = new TokenSource({ url: 'u', customer: {}, now: () => clock, fetcher: async () => { requests += 1; return json(200, { token: `t${requests}`, expiresAt: '2999-01-01T00:00:00Z' }); } });
+  await source.renew();
+  for (let i = 0; i < 5; i += 1) assert.equal(await source.reminded(), 't1');
+  clock += 60000;
+  assert.equal(await source.reminded(), 't2');
+  assert.equal(requests, 2);
+  source.stop();
+});
+
 test('the end of a token as text, number or claim', () => {
   assert.equal(expiryOf('x', '2026-01-01T00:00:00Z', 0), Date.UTC(2026, 0, 1));
   assert.equal(expiryOf('x', 1767225600, 0), 1767225600000);
@@ -108,6 +120,25 @@ async function ride(openers) {
   await connection.done;
   return { seen, statuses };
 }
+
+test('a stream that outlives a loss of the network is shown as online again', async () => {
+  const listeners = {};
+  const statuses = [];
+  let checks = 0;
+  const connection = new Connection({
+    api: {}, sessionId: 's', cursor: () => '', onFrame: () => {}, random: () => 0,
+    page: { addEventListener: (type, listener) => { listeners[type] = listener; }, removeEventListener: () => {} },
+    onStatus: ({ status }) => statuses.push(status),
+    openers: { websocket: ({ onOnline, signal }) => { onOnline({ check: () => { checks += 1; } }); return new Promise((resolve) => { signal.addEventListener('abort', () => resolve({})); }); } },
+  });
+  connection.start();
+  listeners.offline();
+  listeners.online();
+  connection.stop();
+  await connection.done;
+  assert.deepEqual(statuses, ['connecting', 'online', 'offline', 'online']);
+  assert.equal(checks, 1);
+});
 
 test('two failures to open fall back, way by way', async () => {
   const { seen, statuses } = await ride({

@@ -49,7 +49,8 @@ export class QueueView {
       item.root = h('li', { class: 'row' }, item.button);
       this.items.set(id, item);
     }
-    const last = messages(chat).at(-1);
+    // What the service says by itself tells nothing of the customer.
+    const last = messages(chat).filter((m) => m.senderType !== 'SYSTEM').at(-1);
     const count = group === 'ended' ? 0 : unread(model, chat);
     const who = agents(chat).map((p) => p.displayName).join(', ');
     setText(item.name, chat.customer?.displayName || 'Customer');

@@ -6,6 +6,8 @@ import { ApiError } from './api.js';
 /** How long before its end a token is renewed, at most. */
 const AHEAD_MS = 60000;
 const TIMEOUT_MS = 15000;
+/** A token this young is the freshest that can be had. */
+const FRESH_MS = 10000;
 
 export class TokenSource {
   /** saved: {token, expiresAt} from this tab's storage; onToken is told of each new one. */
@@ -18,6 +20,7 @@ export class TokenSource {
     this.now = now;
     this.flight = null;
     this.timer = null;
+    this.fetchedAt = -Infinity;
     this.stopped = false;
     this.#schedule();
   }
@@ -32,6 +35,16 @@ export class TokenSource {
   renew() {
     this.flight ??= this.#fetch().finally(() => { this.flight = null; });
     return this.flight;
+  }
+
+  /**
+   * The server says that the token ends soon. Where tokens live shorter than
+   * the server's notice, each new one is followed by the next reminder at once:
+   * a fresh token is left to its own timer.
+   */
+  async reminded() {
+    if (this.current && this.now() - this.fetchedAt < FRESH_MS) return this.current.token;
+    return this.renew();
   }
 
   stop() {
@@ -56,6 +69,7 @@ export class TokenSource {
       const { token, expiresAt } = await response.json();
       if (!token) throw new ApiError({ reason: 'TOKEN_REFUSED', status: response.status });
       this.current = { token, expiresAt: expiryOf(token, expiresAt, this.now()) };
+      this.fetchedAt = this.now();
     } catch (error) {
       if (error instanceof ApiError) throw error;
       throw new ApiError({ reason: 'NETWORK', detail: error.message, retryable: true });

@@ -42,7 +42,7 @@ export class Connection {
 
   start() {
     this.done = this.#run();
-    this.onPageOnline = () => this.#hurry();
+    this.onPageOnline = () => this.#pageOnline();
     this.onPageOffline = () => this.onStatus({ status: 'offline' });
     this.page.addEventListener?.('online', this.onPageOnline);
     this.page.addEventListener?.('offline', this.onPageOffline);
@@ -78,6 +78,13 @@ export class Connection {
   check() {
     if (this.link) this.link.check?.();
     else this.#hurry();
+  }
+
+  // A short loss may leave the stream alive; then no new one will say "online".
+  #pageOnline() {
+    if (!this.link) { this.#hurry(); return; }
+    this.onStatus({ status: 'online', transport: this.transport });
+    this.link.check?.();
   }
 
   #hurry() {

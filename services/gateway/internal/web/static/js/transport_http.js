@@ -77,7 +77,7 @@ function take(frame, stream, { api, onFrame, onOnline }) {
     stream.moveTimer = setTimeout(() => { stream.end = { opened: true, moveNow: true }; stream.abort.abort(); }, wait);
     return;
   }
-  if (frame.tokenExpiryReminder) { api.tokens.renew().catch(() => {}); return; }
+  if (frame.tokenExpiryReminder) { api.tokens.reminded().catch(() => {}); return; }
   onFrame(frame);
   if (frame.welcome && !stream.opened) {
     stream.opened = true;

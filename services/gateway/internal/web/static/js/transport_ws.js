@@ -117,7 +117,7 @@ class Stream {
 
   renewToken() {
     // TokenSource tells everybody of the new token, this stream included.
-    this.api.tokens.renew().catch(() => {});
+    this.api.tokens.reminded().catch(() => {});
   }
 
   command(payload) {

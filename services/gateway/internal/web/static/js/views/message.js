@@ -95,7 +95,7 @@ function meta(entry, host) {
   const words = [time ? h('time', { datetime: entry.time, title: fullTime(entry.time) }, time) : null];
   if (entry.mine) {
     const text = entry.held ? t('msgHeld') : t(STATUS_TEXT[entry.status] ?? 'msgSent');
-    words.push(h('span', { class: 'msg-status', testid: 'message-status' }, icon(...(TICKS[entry.status] ?? TICKS.sent)), text));
+    words.push(h('span', { class: 'msg-status', testid: 'message-status' }, icon(...((entry.held ? TICKS.sending : TICKS[entry.status]) ?? TICKS.sent)), text));
   }
   const line = h('p', { class: 'msg-meta' }, words);
   if (entry.status !== 'failed' || !entry.mine) return [line];
