@@ -153,21 +153,31 @@ func TestASurplusDialogIsDisconnected(t *testing.T) {
 // engagementInAXP makes one more dialog with the engagement's key.
 func (r *rig) engagementInAXP(s *axpchatv1.Session, e *axpchatv1.Engagement) string {
 	r.t.Helper()
+	return r.dialogInAXP(s, r.record(e).GetProviderDialogId())
+}
+
+// dialogInAXP makes a dialog behind the orchestrator's back.
+func (r *rig) dialogInAXP(s *axpchatv1.Session, key string) string {
+	r.t.Helper()
+	had := map[string]bool{}
+	for _, d := range r.axp.Dialogs(s.GetAxpSessionId()) {
+		had[d.DialogID] = true
+	}
 	client, err := axp.NewClient(axp.Params{Account: r.axp.Account()})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer func() { _ = client.Close() }()
-	made, err := client.CreateEngagement(r.ctx(), axp.CreateEngagement{SessionID: s.GetAxpSessionId(), ProviderDialogID: r.record(e).GetProviderDialogId()})
+	made, err := client.CreateEngagement(r.ctx(), axp.CreateEngagement{SessionID: s.GetAxpSessionId(), ProviderDialogID: key})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	for _, d := range made.Dialogs {
-		if d.DialogID != e.GetAxpDialogId() {
+		if !had[d.DialogID] {
 			return d.DialogID
 		}
 	}
-	r.t.Fatal("no second dialog")
+	r.t.Fatal("no new dialog")
 	return ""
 }
 

@@ -13,8 +13,10 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 )
 
-// maxAnswer bounds what is read of an answer; media are streamed instead.
-const maxAnswer = 1 << 20
+// maxAnswer bounds what is read of an answer; media are streamed instead. A
+// page of 50 messages, each with text, payload, custom data and rich content of
+// the greatest length, escaped, takes several megabytes.
+const maxAnswer = 8 << 20
 
 // Params is what NewClient builds a Client from. Account and Log are required.
 type Params struct {

@@ -54,6 +54,8 @@ type Double struct {
 	deleted     []string
 	faults      map[string][]Fault
 	calls       map[string]int
+	released    chan struct{}
+	release     sync.Once
 }
 
 // Start starts a double that ends with the test.
@@ -62,10 +64,11 @@ func Start(t testing.TB) *Double {
 	d := &Double{
 		sessions: map[string]*axp.Session{}, engagements: map[string]*axp.Engagement{}, owners: map[string]string{},
 		messages: map[string][]axp.Message{}, media: map[string]axp.SignedMediaInfo{},
-		faults: map[string][]Fault{}, calls: map[string]int{},
+		faults: map[string][]Fault{}, calls: map[string]int{}, released: make(chan struct{}),
 	}
 	server := httptest.NewServer(d.routes())
 	t.Cleanup(server.Close)
+	t.Cleanup(d.Release)
 	d.URL = server.URL
 	return d
 }
@@ -84,6 +87,9 @@ func (d *Double) Fail(operation string, faults ...Fault) {
 	defer d.mu.Unlock()
 	d.faults[operation] = append(d.faults[operation], faults...)
 }
+
+// Release ends all waiting, for good.
+func (d *Double) Release() { d.release.Do(func() { close(d.released) }) }
 
 // Heal takes back the faults that have not happened.
 func (d *Double) Heal() {
@@ -108,6 +114,13 @@ func (d *Double) Texts(dialog string) []string {
 		out = append(out, m.Body.ElementText.Text)
 	}
 	return out
+}
+
+// Messages are all messages of a dialog, in AXP's order.
+func (d *Double) Messages(dialog string) []axp.Message {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]axp.Message(nil), d.messages[dialog]...)
 }
 
 // Sessions are the sessions that are there; Deleted those that were deleted.
@@ -153,6 +166,18 @@ func (d *Double) Dialogs(session string) []axp.Dialog {
 		}
 	}
 	return out
+}
+
+// EngagementOf is AXP's engagement that holds a dialog.
+func (d *Double) EngagementOf(dialog string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, e := range d.engagements {
+		if _, ok := e.DialogByID(dialog); ok {
+			return id
+		}
+	}
+	return ""
 }
 
 // Subscriptions are the webhook subscriptions.
@@ -229,6 +254,7 @@ func (d *Double) serve(w http.ResponseWriter, r *http.Request, operation string,
 	if fault != nil && fault.Wait != nil {
 		select {
 		case <-fault.Wait:
+		case <-d.released:
 		case <-r.Context().Done():
 			return
 		}

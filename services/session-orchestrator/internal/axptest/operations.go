@@ -175,6 +175,18 @@ func (d *Double) Activate(dialog string) {
 	}
 }
 
+// Drop disconnects the customer from a dialog that goes on, as where an agent
+// takes him out.
+func (d *Double) Drop(dialog string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range d.engagements {
+		if found, ok := e.DialogByID(dialog); ok {
+			found.Connections[0].ConnectionState = axp.ConnectionDisconnected
+		}
+	}
+}
+
 func (d *Double) sendMessage(r *http.Request) (int, any) {
 	e, found := d.engagements[r.PathValue("id")]
 	in, ok := read[axp.SendMessage](r)

@@ -193,10 +193,10 @@ func (s *Service) mustBeOver(ctx context.Context, ref records.Ref) error {
 		switch status := rec.GetEngagement().GetStatus(); {
 		case state.Over(status):
 			return true, nil
+		case state.HalfMade(rec) && s.leftover(rec):
+			return false, s.Resolve(ctx, ref)
 		case status == axpchatv1.EngagementStatus_ENGAGEMENT_STATUS_ENDING:
 			return false, nil
-		case status == axpchatv1.EngagementStatus_ENGAGEMENT_STATUS_CREATING && s.leftover(rec):
-			return false, s.Resolve(ctx, ref)
 		default:
 			return false, open(ref)
 		}
@@ -234,8 +234,17 @@ func (s *Service) remove(ctx context.Context, ref records.Ref) error {
 	case errors.Is(err, bus.ErrNotFound): // its place in the session may still be there
 	case err != nil:
 		return err
+	case !state.HalfMade(rec):
+		return nil // a callback has shown that AXP has it, or it is over
 	case rec.GetEngagement().GetStatus() != axpchatv1.EngagementStatus_ENGAGEMENT_STATUS_CREATING:
-		return nil // a callback has shown that AXP has it
+		// The customer was told that it ends, so it ends instead of vanishing.
+		_, err := s.records.Change(ctx, ref, func(r *busv1.EngagementRecord) error {
+			if state.HalfMade(r) {
+				state.Terminate(r, r.GetEngagement().GetEndReason(), s.now())
+			}
+			return nil
+		})
+		return err
 	default:
 		if err := s.bus.Engagements.Delete(ctx, ref.Key(), rev); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	orchestratorv1 "github.com/axpchat/connector/gen/axpchat/orchestrator/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/convert"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
@@ -36,7 +37,10 @@ func (s *Service) End(ctx context.Context, caller *orchestratorv1.Caller, req *a
 	}
 	if !state.Over(rec.GetEngagement().GetStatus()) {
 		rec, err = s.askEnd(ctx, records.RefOf(rec), req.GetSessionId(), convert.OrUserClosed(req.GetReason()))
-		if err != nil {
+		switch {
+		case errors.Is(err, bus.ErrNotFound): // its creation has come to nothing meanwhile
+			return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_ENGAGEMENT_NOT_FOUND, "the session has no such engagement")
+		case err != nil:
 			return nil, records.Unavailable(err)
 		}
 	}
@@ -120,33 +124,49 @@ func (s *Service) EndAll(ctx context.Context, session *busv1.SessionRecord, reas
 func (s *Service) endNow(ctx context.Context, ref records.Ref, reason axpchatv1.CloseReason) error {
 	woken, off := s.watch.On(ref)
 	defer off()
-	rec, _, err := s.records.Get(ctx, ref)
-	if errors.Is(err, bus.ErrNotFound) {
-		return nil
+	over, err := s.isOver(ctx, ref)
+	if err != nil || over {
+		return err
 	}
-	if err != nil {
+	_, err = s.askEnd(ctx, ref, ref.Session, reason)
+	if err != nil && !errors.Is(err, bus.ErrNotFound) {
 		return records.Unavailable(err)
 	}
-	if state.Over(rec.GetEngagement().GetStatus()) {
-		return nil
-	}
-	if _, err := s.askEnd(ctx, ref, ref.Session, reason); err != nil {
-		return records.Unavailable(err)
-	}
-	over, err := patience.Until(ctx, flush, woken, func(ctx context.Context) (bool, error) {
-		rec, _, err := s.records.Get(ctx, ref)
-		if errors.Is(err, bus.ErrNotFound) {
-			return true, nil
-		}
-		return err == nil && state.Over(rec.GetEngagement().GetStatus()), nil
+	over, err = patience.Until(ctx, flush, woken, func(ctx context.Context) (bool, error) {
+		over, err := s.isOver(ctx, ref)
+		return err == nil && over, nil
 	})
 	if err != nil || over {
 		return err
 	}
-	if rec.GetEngagement().GetAxpDialogId() == "" {
-		return s.Resolve(ctx, ref) // half-made; EndAll is repeated with the command
+	if err := s.Resolve(ctx, ref); err != nil { // a crash may have left it half-made
+		return err
+	}
+	rec, _, err := s.records.Get(ctx, ref)
+	switch {
+	case errors.Is(err, bus.ErrNotFound):
+		return nil
+	case err != nil:
+		return records.Unavailable(err)
+	case state.HalfMade(rec):
+		// Its creation is under way. Its end is in the outbox already, but AXP's
+		// session must not go before its dialog.
+		return errs.New(axpchatv1.ErrorReason_ERROR_REASON_REQUEST_IN_PROGRESS, "a chat of the session is still being created").
+			WithRetryAfter(patience.Advice)
 	}
 	return s.Disconnect(ctx, ref, reason)
+}
+
+// isOver tells whether an engagement has ended, or is not there any more.
+func (s *Service) isOver(ctx context.Context, ref records.Ref) (bool, error) {
+	rec, _, err := s.records.Get(ctx, ref)
+	switch {
+	case errors.Is(err, bus.ErrNotFound):
+		return true, nil
+	case err != nil:
+		return false, records.Unavailable(err)
+	}
+	return state.Over(rec.GetEngagement().GetStatus()), nil
 }
 
 // AllGone notes that AXP knows none of a session's engagements any more.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -158,14 +159,15 @@ func (s *Service) observe(rec *busv1.EngagementRecord, d *axp.Dialog) {
 	if rec.GetEngagement().GetChannelId() == "" {
 		rec.Engagement.ChannelId = d.ChannelID
 	}
-	if c := ourConnection(rec, d); c != nil && rec.GetCustomerConnectionId() == "" {
-		rec.CustomerConnectionId = c.ConnectionID
+	ours := ourConnection(rec, d)
+	if ours != nil && rec.GetCustomerConnectionId() == "" {
+		rec.CustomerConnectionId = ours.ConnectionID
 	}
-	switch d.DialogStatus {
-	case axp.DialogActive:
-		state.Activate(rec, s.now())
-	case axp.DialogTerminated:
+	switch {
+	case d.DialogStatus == axp.DialogTerminated, ours != nil && ours.ConnectionState == axp.ConnectionDisconnected:
 		state.Terminate(rec, axpchatv1.CloseReason_CLOSE_REASON_UNKNOWN, s.now())
+	case d.DialogStatus == axp.DialogActive:
+		state.Activate(rec, s.now())
 	}
 }
 
@@ -174,6 +176,12 @@ func ourConnection(rec *busv1.EngagementRecord, d *axp.Dialog) *axp.Connection {
 	var customers []*axp.Connection
 	for i := range d.Connections {
 		c := &d.Connections[i]
+		if known := rec.GetCustomerConnectionId(); known != "" {
+			if c.ConnectionID == known {
+				return c
+			}
+			continue
+		}
 		if c.ParticipantType != axp.ParticipantCustomer {
 			continue
 		}
@@ -200,10 +208,13 @@ func (s *Service) drop(ctx context.Context, client *axp.Client, axpSession, axpE
 	}
 }
 
-// release lets the next attempt begin at once.
+// release lets the next attempt begin at once, unless somebody has taken the
+// present one over.
 func (s *Service) release(ctx context.Context, rec *busv1.EngagementRecord) {
-	_, err := s.records.Change(context.WithoutCancel(ctx), records.RefOf(rec), func(r *busv1.EngagementRecord) error {
-		if r.GetEngagement().GetStatus() == axpchatv1.EngagementStatus_ENGAGEMENT_STATUS_CREATING {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	_, err := s.records.Change(ctx, records.RefOf(rec), func(r *busv1.EngagementRecord) error {
+		if state.HalfMade(r) && r.GetAttemptTime().AsTime().Equal(rec.GetAttemptTime().AsTime()) {
 			r.AttemptTime = timestamppb.New(r.GetEngagement().GetCreateTime().AsTime().AddDate(-1, 0, 0))
 		}
 		return nil
@@ -214,8 +225,9 @@ func (s *Service) release(ctx context.Context, rec *busv1.EngagementRecord) {
 }
 
 // Resolve settles an attempt that a crash has left over: the dialog is adopted
-// where AXP has it, else the engagement is removed. It does nothing while the
-// attempt may still be at work, and returns an error where AXP can't say.
+// where AXP has it, else the engagement is removed, or over where its end was
+// asked for meanwhile. It does nothing while the attempt may still be at work,
+// and returns an error where AXP can't say.
 func (s *Service) Resolve(ctx context.Context, ref records.Ref) error {
 	rec, rev, err := s.records.Get(ctx, ref)
 	if errors.Is(err, bus.ErrNotFound) {
@@ -224,7 +236,7 @@ func (s *Service) Resolve(ctx context.Context, ref records.Ref) error {
 	if err != nil {
 		return records.Unavailable(err)
 	}
-	if rec.GetEngagement().GetStatus() != axpchatv1.EngagementStatus_ENGAGEMENT_STATUS_CREATING {
+	if !state.HalfMade(rec) {
 		return nil
 	}
 	mine, err := s.takeOver(ctx, rec, rev)

@@ -217,7 +217,10 @@ func (p *Projector) project(ctx context.Context, rec *busv1.EventRecord) error {
 	created := ev.GetEngagementCreated()
 	unwanted := false
 	_, err := p.p.Records.Change(ctx, ref, func(r *busv1.EngagementRecord) error {
-		unwanted = ours(created, ref) && !state.SameDialog(r, created.GetAxpDialogId())
+		// One that comes into being after the end is wanted by nobody either. For
+		// a dialog that has ended long since, asking once more does no harm.
+		unwanted = ours(created, ref) &&
+			(!state.SameDialog(r, created.GetAxpDialogId()) || state.Over(r.GetEngagement().GetStatus()))
 		state.Apply(r, ev)
 		return nil
 	})

@@ -50,6 +50,13 @@ func (s *Service) Create(ctx context.Context, caller *orchestratorv1.Caller, req
 	return s.establish(ctx, client, rec, rev)
 }
 
+// A change of NATS's leader takes some seconds; what AXP has made is worth
+// waiting for it.
+const (
+	storeMin = 50 * time.Millisecond
+	storeMax = time.Second
+)
+
 // draft makes the record of a new session.
 func (s *Service) draft(client *axp.Client, caller *orchestratorv1.Caller, req *axpchatv1.CreateSessionRequest) (*busv1.SessionRecord, error) {
 	identifiers, err := merge(caller.GetIdentifiers(), req.GetCustomerIdentifiers())
@@ -169,15 +176,17 @@ func (s *Service) establish(ctx context.Context, client *axp.Client, rec *busv1.
 	rec.Session.Status = axpchatv1.SessionStatus_SESSION_STATUS_ACTIVE
 	rec.Session.UpdateTime = timestamppb.New(s.now())
 	rec.AttemptTime = nil
-	_, err = s.bus.Sessions.Update(ctx, key, rec, rev)
-	switch {
-	case err == nil:
-		return rec.GetSession(), nil
-	case errors.Is(err, bus.ErrConflict):
-		return s.lost(ctx, client, key, made.SessionID)
-	default:
-		s.orphans.Add(ctx, 1) // or it was stored and only the answer is lost
-		return nil, records.Unavailable(err)
+	for n := 1; ; n++ {
+		_, err = s.bus.Sessions.Update(ctx, key, rec, rev)
+		switch {
+		case err == nil:
+			return rec.GetSession(), nil
+		case errors.Is(err, bus.ErrConflict):
+			return s.lost(ctx, client, key, made.SessionID)
+		case patience.Pause(ctx, patience.Backoff(n, storeMin, storeMax, 0), nil) != nil:
+			s.orphans.Add(ctx, 1) // or it was stored and only the answer is lost
+			return nil, records.Unavailable(err)
+		}
 	}
 }
 

@@ -27,6 +27,11 @@ func (s *Service) Delete(ctx context.Context, caller *orchestratorv1.Caller, req
 	case axpchatv1.SessionStatus_SESSION_STATUS_CLOSED:
 		return rec.GetSession(), nil
 	case axpchatv1.SessionStatus_SESSION_STATUS_CREATING:
+		if s.now().Sub(rec.GetAttemptTime().AsTime()) >= patience.Leftover {
+			// A crash has left it; should its creator still live, he finds it closed
+			// and deletes what he has made in AXP.
+			return s.close(ctx, rec, convert.OrUserClosed(req.GetReason()))
+		}
 		return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_REQUEST_IN_PROGRESS, "the session is still being created").
 			WithRetryAfter(patience.Advice)
 	}

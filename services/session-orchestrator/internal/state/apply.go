@@ -2,6 +2,7 @@ package state
 
 import (
 	"sort"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -22,10 +23,17 @@ func Apply(rec *busv1.EngagementRecord, ev *axpchatv1.Event) {
 	case *axpchatv1.Event_ParticipantDisconnected:
 		participant(rec, ev, p.ParticipantDisconnected, false)
 	case *axpchatv1.Event_EngagementError:
-		if SameDialog(rec, p.EngagementError.GetAxpDialogId()) {
+		if SameDialog(rec, p.EngagementError.GetAxpDialogId()) && fatal(p.EngagementError.GetType()) {
 			Fail(rec, when(ev))
 		}
 	}
+}
+
+// fatal tells whether an error means that there is no engagement. The only type
+// that AXP documents does; one that is not known may be about anything, and must
+// not cut off a customer who is talking to an agent.
+func fatal(kind string) bool {
+	return kind == "" || strings.Contains(strings.ToUpper(kind), "CREATION_FAILED")
 }
 
 // Concerns tells whether Apply may change anything for an event of this kind,

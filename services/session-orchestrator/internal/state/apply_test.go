@@ -171,3 +171,18 @@ func history(t *rapid.T) []*axpchatv1.Event {
 	}
 	return events
 }
+
+func TestAnErrorOfAnUnknownTypeEndsNothing(t *testing.T) {
+	for kind, want := range map[string]axpchatv1.EngagementStatus{
+		"ENGAGEMENT_CREATION_FAILED": failed, "": failed, "ENGAGEMENT_TRANSFER_SLOW": active,
+	} {
+		rec := fresh()
+		state.Apply(rec, added(1, "own", "axp-session", customer))
+		state.Apply(rec, &axpchatv1.Event{EventTime: at(2), Payload: &axpchatv1.Event_EngagementError{
+			EngagementError: &axpchatv1.EngagementError{Type: kind},
+		}})
+		if got := rec.GetEngagement().GetStatus(); got != want {
+			t.Errorf("%q makes the chat %v, want %v", kind, got, want)
+		}
+	}
+}

@@ -21,6 +21,12 @@ func TakesMessages(s axpchatv1.EngagementStatus) bool {
 	return s < axpchatv1.EngagementStatus_ENGAGEMENT_STATUS_ENDING
 }
 
+// HalfMade tells whether it is open what came of creating the engagement:
+// neither AXP's dialog is known nor is it over. Its end may have been asked for.
+func HalfMade(rec *busv1.EngagementRecord) bool {
+	return rec.GetEngagement().GetAxpDialogId() == "" && !Over(rec.GetEngagement().GetStatus())
+}
+
 // WasActive tells whether messages flow, or did until the end was asked for.
 func WasActive(rec *busv1.EngagementRecord) bool {
 	return rec.GetEngagement().GetActiveTime() != nil
