@@ -184,7 +184,9 @@ func TestTheAutomaticAgentCanBeSwitchedOff(t *testing.T) {
 	if got := into[deskState](b.post("/desk/api/auto", object{"enabled": false}).want(200)); got.AutoAgent {
 		t.Error("it is still on")
 	}
-	other := b.talk(b.session("Nils")) // it would be there before the first one's agent
+	other := b.talk(b.session("Nils"))
+	b.control("faults", object{"kind": "latency", "delayMs": 150, "count": 1})
+	b.get(hooks).want(200) // by then it would have come
 	tk.desk("accept", object{"agentName": "Ada"}).want(200)
 	other.desk("accept", object{"agentName": "Ada"}).want(200)
 	rec.expect("PARTICIPANT_ADDED CUSTOMER")
