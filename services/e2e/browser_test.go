@@ -50,6 +50,7 @@ func TestWebChatInABrowser(t *testing.T) {
 	desk.sees(".context", "Home > Tents > Boots")
 	desk.sees(".context", "Tarn 2")
 	desk.sees(".context", "Choosing boots")
+	desk.sees(".chat-head .sub", "waiting for an agent")
 	desk.shot("04-desk-waiting")
 	desk.do("accept", cdp.Click(cdp.CSS("[data-testid=accept]")), cdp.WaitVisible(cdp.CSS("[data-testid=desk-input]")))
 	customer.sees("[data-testid=chat-log]", "joined")
@@ -156,6 +157,7 @@ func TestWebChatByKeyboardOnAPhone(t *testing.T) {
 		b.keys(kb.Tab)
 		b.focused(".chat-panel *")
 	}
+	b.holds("the page behind the panel is out of reach", `document.querySelector(".site").inert && document.querySelector(".chat-panel").getAttribute("aria-modal") === "true"`)
 	b.tabTo("input[name=topic]")
 	b.keys(kb.ArrowDown)
 	b.holds("the arrow chooses the next topic", `document.querySelector("input[name=topic]:checked").value === "An order or return"`)
@@ -164,7 +166,7 @@ func TestWebChatByKeyboardOnAPhone(t *testing.T) {
 	b.focused("[data-testid=chat-input]")
 	b.shot("21-phone-waiting")
 
-	chat, err := desk.Find(ctx, "Ida Berg", func(c suitetest.DeskChat) bool { return c.Waiting })
+	chat, err := desk.Find(ctx, "Ida Berg", func(c suitetest.DeskChat) bool { return c.Waiting && c.Status == "ACTIVE" })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +266,7 @@ func newLine(t *testing.T, target string) *line {
 
 func (l *line) carry(from net.Conn) {
 	defer from.Close()
-	to, err := net.Dial("tcp", l.target) //nolint:noctx // ends with the line, not with a call
+	to, err := net.Dial("tcp", l.target)
 	if err != nil {
 		return
 	}

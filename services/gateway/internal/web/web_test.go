@@ -3,6 +3,7 @@ package web
 import (
 	"encoding/json"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,9 +18,7 @@ import (
 func get(t testing.TB, h http.Handler, method, target string, header http.Header) *http.Response {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), method, target, nil)
-	for k, v := range header {
-		r.Header[k] = v
-	}
+	maps.Copy(r.Header, header)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w.Result()
@@ -245,7 +244,7 @@ func TestScripts(t *testing.T) {
 	if err != nil || len(tests) == 0 {
 		t.Fatalf("no script tests found: %v", err)
 	}
-	cmd := exec.CommandContext(t.Context(), node, append([]string{"--test"}, tests...)...) //nolint:gosec // fixed arguments, files of this package
+	cmd := exec.CommandContext(t.Context(), node, append([]string{"--test"}, tests...)...)
 	cmd.Env = append(os.Environ(), "NODE_OPTIONS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -66,6 +66,7 @@ export class ChatView {
     setText(this.title, chat.customer?.displayName || 'Customer');
     setText(this.sub, statusLine(chat, staff));
     setShown(this.accept, waiting(chat));
+    this.accept.disabled = chat.status === 'PENDING';
     setShown(this.leave, staff.length > 0 && !over(chat));
     setShown(this.end, !over(chat));
     setShown(this.form, staff.length > 0 && !over(chat));

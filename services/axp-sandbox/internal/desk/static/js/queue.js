@@ -58,6 +58,8 @@ export class QueueView {
     setText(item.badge, count ? String(count) : '');
     setShown(item.badge, count > 0);
     arrange(item.root, group === 'waiting' ? [item.button, item.accept] : [item.button]);
+    // AXP connects the customer first; an agent who comes earlier is refused.
+    item.accept.disabled = chat.status === 'PENDING';
     item.accept.setAttribute('aria-label', `Accept ${item.name.textContent}`);
     item.button.setAttribute('aria-current', String(model.selected === id));
     item.button.title = who ? `With ${who}` : '';
