@@ -31,7 +31,7 @@ func idle(ctx context.Context, s *side, t transport, o Options, profiles *profil
 	if err := c.connect(ctx, s, t, 0, pioneers); err != nil {
 		return memory{}, err
 	}
-	if err := pause(ctx, o.Settle); err != nil {
+	if err := calm(ctx, s.gateway, o.Settle); err != nil {
 		return memory{}, err
 	}
 	before, err := weigh(ctx, s.gateway)
@@ -43,7 +43,7 @@ func idle(ctx context.Context, s *side, t transport, o Options, profiles *profil
 	if err := c.connect(ctx, s, t, pioneers, o.Idle); err != nil {
 		return memory{}, err
 	}
-	if err := pause(ctx, o.Settle); err != nil {
+	if err := calm(ctx, s.gateway, o.Settle); err != nil {
 		return memory{}, err
 	}
 	after, err := weigh(ctx, s.gateway)
@@ -82,6 +82,7 @@ func (c *crowd) connect(ctx context.Context, s *side, t transport, first, n int)
 	return group.Wait()
 }
 
+// leave ends the clients. Nobody connects any more.
 func (c *crowd) leave() {
 	for _, f := range c.gone {
 		f()
@@ -89,14 +90,32 @@ func (c *crowd) leave() {
 	c.readers.Wait()
 }
 
-// pause lets the machine come to rest.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+const (
+	calmLook = 500 * time.Millisecond
+	// calmCPU is what idle clients use in a look: signs of life, some a second.
+	calmCPU = 3 * tick
+	calmMax = 20 * time.Second
+)
+
+// calm waits for at least d, until a process rests: what catches up with the
+// journal still, on a busy machine, is not idle.
+func calm(ctx context.Context, p *part, d time.Duration) error {
+	look := time.NewTicker(min(calmLook, d))
+	defer look.Stop()
+	began, used := time.Now(), time.Duration(0)
+	for {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		cpu, err := cpuOf(p.Pid())
+		if err != nil {
+			return err
+		}
+		if since := time.Since(began); since > calmMax || since >= d && cpu-used <= calmCPU {
+			return nil
+		}
+		used = cpu
 	}
 }

@@ -18,8 +18,9 @@ type Options struct {
 	Saturate int           // events of the run that finds out
 	InFlight int           // callbacks at a time in that run
 	Idle     int           // idle clients of each transport; 0: none
-	// Settle is how long after the last idle client memory is read. The look at
-	// the journal that the gateway takes a second after an attach is over then.
+	// Settle is how long after the last idle client memory is read at the earliest.
+	// The look at the journal that the gateway takes a second after an attach is
+	// over then.
 	Settle     time.Duration
 	Transports []string  // of the idle clients
 	Profiles   string    // folder for profiles; empty: none

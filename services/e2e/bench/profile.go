@@ -37,13 +37,13 @@ func (p *profiler) load(ctx context.Context, s *side, d time.Duration, drive fun
 		return nil
 	}
 	seconds := max(1, int(d.Seconds()))
-	group, ctx := errgroup.WithContext(ctx)
+	group, groupCtx := errgroup.WithContext(ctx)
 	for _, part := range s.parts() {
 		group.Go(func() error {
-			return p.save(ctx, s, part, "cpu", fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds))
+			return p.save(groupCtx, s, part, "cpu", fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds))
 		})
 	}
-	group.Go(func() error { return drive(ctx) })
+	group.Go(func() error { return drive(groupCtx) })
 	if err := group.Wait(); err != nil {
 		return err
 	}

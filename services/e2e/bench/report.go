@@ -100,11 +100,11 @@ func (res Result) Report(out io.Writer) error {
 
 func (res Result) reportIdle(out io.Writer) error {
 	fmt.Fprintf(out, "\n%d idle clients, each with a connection of its own and without TLS; KiB of the gateway a client:\n", res.Options.Idle)
-	fmt.Fprintf(out, "RSS as it grew (after a collection; heap and stacks in use).\n\n")
+	fmt.Fprintf(out, "RSS as it grew (after a collection; heap in use and stacks then).\n\n")
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "transport\tours\tthin\tratio\taim\t")
 	show := func(m memory) string {
-		return fmt.Sprintf("%.1f (%.1f; %.1f)", m.RSS/1024, m.Settled/1024, m.Live/1024)
+		return fmt.Sprintf("%.1f (%.1f; %.1f + %.1f)", m.RSS/1024, m.Settled/1024, m.Heap/1024, m.Stacks/1024)
 	}
 	for _, r := range res.Idle {
 		aim := ""
@@ -112,7 +112,7 @@ func (res Result) reportIdle(out io.Writer) error {
 			aim = verdict(r.Ours.RSS/1024, r.Aim/1024)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%.2f (%.2f; %.2f)\t%s\t\n", r.Transport, show(r.Ours), show(r.Thin),
-			r.Ours.RSS/r.Thin.RSS, r.Ours.Settled/r.Thin.Settled, r.Ours.Live/r.Thin.Live, aim)
+			r.Ours.RSS/r.Thin.RSS, r.Ours.Settled/r.Thin.Settled, (r.Ours.Heap+r.Ours.Stacks)/(r.Thin.Heap+r.Thin.Stacks), aim)
 	}
 	return w.Flush()
 }

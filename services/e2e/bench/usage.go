@@ -125,12 +125,13 @@ func (m *meter) stop() (usage, error) {
 type memory struct {
 	RSS     float64 // as it grew, with what the collector has not given back
 	Settled float64 // RSS after a collection
-	Live    float64 // heap in use and stacks after it
+	Heap    float64 // in use after it, of that
+	Stacks  float64 // of goroutines, in use after it
 }
 
 func (m memory) minus(o memory, n int) memory {
 	d := float64(n)
-	return memory{RSS: (m.RSS - o.RSS) / d, Settled: (m.Settled - o.Settled) / d, Live: (m.Live - o.Live) / d}
+	return memory{RSS: (m.RSS - o.RSS) / d, Settled: (m.Settled - o.Settled) / d, Heap: (m.Heap - o.Heap) / d, Stacks: (m.Stacks - o.Stacks) / d}
 }
 
 // weigh collects the process's garbage and tells its memory.
@@ -151,12 +152,14 @@ func weigh(ctx context.Context, p *part) (memory, error) {
 	for line := range strings.Lines(string(text)) {
 		name, rest, _ := strings.Cut(strings.TrimSpace(line), " = ")
 		value, _, _ := strings.Cut(rest, " / ")
-		if name == "# HeapInuse" || name == "# Stack" {
-			n, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				return m, err
-			}
-			m.Live += n
+		switch name {
+		case "# HeapInuse":
+			m.Heap, err = strconv.ParseFloat(value, 64)
+		case "# Stack":
+			m.Stacks, err = strconv.ParseFloat(value, 64)
+		}
+		if err != nil {
+			return m, err
 		}
 	}
 	return m, nil
