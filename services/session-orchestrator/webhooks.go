@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// leaseTime is longer than one check may take, and bounds how long a crash in
-	// the middle of one keeps the other replicas from mending anything.
+	// leaseTime is the least time that a replica has for a check and what it mends.
+	// It bounds how long a crash in the middle keeps the others from mending
+	// anything.
 	leaseTime = time.Minute
 	// startPatience is how long the start waits for the first check. Callbacks
 	// before it are missed; but an AXP that is down must not keep the service
@@ -47,7 +48,7 @@ func newWebhooks(p Params, ring *keyring.Keyring, all *accounts.Registry) (*webh
 		r, err := provisioning.New(provisioning.Params{
 			AccountID: c.AccountID(), ChannelProviderID: c.ChannelProviderID(), API: c,
 			CallbackURL: callback, PreviousCallbackURL: previous, Config: p.Config.Webhook,
-			Lease: lease{bus: p.Bus, key: "lease.webhook." + c.AccountID()}, Log: p.Log, Providers: p.Providers,
+			Lease: lease{bus: p.Bus, key: "lease.webhook." + c.AccountID(), ttl: max(leaseTime, 2*p.Config.Webhook.Timeout)}, Log: p.Log, Providers: p.Providers,
 		})
 		if err != nil {
 			return nil, err
@@ -107,11 +108,12 @@ func (w *webhooks) Drain(context.Context) error { return nil }
 type lease struct {
 	bus *bus.Bus
 	key string
+	ttl time.Duration // longer than one check may take, or two replicas could create
 }
 
 // TryAcquire implements provisioning.Lease.
 func (l lease) TryAcquire(ctx context.Context) (release func(), ok bool, err error) {
-	rev, err := l.bus.Index.Create(ctx, l.key, &busv1.IndexRecord{}, leaseTime)
+	rev, err := l.bus.Index.Create(ctx, l.key, &busv1.IndexRecord{}, l.ttl)
 	if errors.Is(err, bus.ErrExists) {
 		return nil, false, nil
 	}

@@ -342,7 +342,7 @@ func TestSuccessThatCannotBeRead(t *testing.T) {
 		}
 	})
 	t.Run("is bounded", func(t *testing.T) {
-		f := newFakeAXP(t, always(200, `{"sessionId":"`+strings.Repeat("x", 2<<20)+`"}`))
+		f := newFakeAXP(t, always(200, `{"sessionId":"`+strings.Repeat("x", 9<<20)+`"}`))
 		if _, err := f.client().GetSession(t.Context(), id1); !errors.Is(err, axp.ErrTooLarge) {
 			t.Errorf("got %v, want ErrTooLarge", err)
 		}

@@ -172,3 +172,18 @@ func TestWhatIsSent(t *testing.T) {
 		}
 	}
 }
+
+// TestAPageOfLongMessagesIsRead: else a message whose sending had no clear
+// outcome could never be looked for.
+func TestAPageOfLongMessagesIsRead(t *testing.T) {
+	long := make([]string, axp.MaxPageSize)
+	for i := range long {
+		long[i] = fmt.Sprintf(`{"messageId":"m-%03d","messageIndex":%d,"body":{"elementType":"text","elementText":{"text":"%s"},"payload":"%s"}}`,
+			i+1, i+1, strings.Repeat(`\u00e9`, 4096), strings.Repeat(`\u00e9`, 4096))
+	}
+	f := newFakeAXP(t, pager(long, "50"))
+	got, complete, err := f.client().ListAllMessages(t.Context(), id2, id3, id1)
+	if err != nil || !complete || len(got) != len(long) {
+		t.Errorf("got %d messages, complete %v, %v", len(got), complete, err)
+	}
+}

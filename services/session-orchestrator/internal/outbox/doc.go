@@ -7,10 +7,12 @@
 // consumer, but a pin alone does not keep order across a take-over: whenever
 // this process cannot be sure that it saw every delivery since it got the pin
 // (a new pin, a hole in the consumer's sequence, a pause of the process, a
-// reconnect) it forgets what it holds and has the server start over from the
-// oldest message that nobody has acknowledged. The time between two such
-// events is a tenure. Messages are retried in place and never given back, for
-// a message that is given back is overtaken.
+// server that does not hear it, a reconnect) it forgets what it holds and has
+// the server start over from the oldest message that nobody has acknowledged.
+// The time between two such events is a tenure; without one nothing is sent.
+// Messages are retried in place and never given back, for a message that is
+// given back is overtaken. A replica that holds more than its share, or drains,
+// leaves a partition: it ends what is under way, then gives the pin back.
 //
 // A Sender decides what to do with one entry: wait, send, ask AXP what became
 // of an earlier try, give up. It acknowledges (by returning nil) only after the

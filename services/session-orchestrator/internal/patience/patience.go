@@ -71,7 +71,8 @@ func Until(ctx context.Context, d time.Duration, woken <-chan struct{}, done fun
 
 // Backoff is the pause after the n-th failure in a row (n from 1): doubled each
 // time up to longest, then spread over its upper half, so that many who failed
-// together do not come back together. At least advised.
+// together do not come back together. At least advised, and then a little more
+// for the same reason: everybody was advised the same.
 func Backoff(n int, shortest, longest, advised time.Duration) time.Duration {
 	d := longest
 	if n < 31 {
@@ -80,5 +81,8 @@ func Backoff(n int, shortest, longest, advised time.Duration) time.Duration {
 		}
 	}
 	d = d/2 + time.Duration(rand.Int64N(int64(d/2)+1)) //nolint:gosec // spreads waits, guards no secret
-	return max(d, advised)
+	if advised >= d {
+		return advised + time.Duration(rand.Int64N(int64(shortest)+1)) //nolint:gosec // as above
+	}
+	return d
 }
