@@ -228,6 +228,15 @@ func (s *story) message(text string) *axpchatv1.SendMessageRequest {
 	return &axpchatv1.SendMessageRequest{SessionId: s.session, EngagementId: s.engagement, ClientMessageId: "c-" + text, Text: text}
 }
 
+// queueUp waits until the desk has the chat.
+func (s *story) queueUp(ctx context.Context, t *testing.T) {
+	chat, err := s.desk.Find(ctx, s.name, func(c suitetest.DeskChat) bool { return c.Waiting && len(c.CustomerTexts()) == 3 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.dialog = chat.DialogID
+}
+
 func (s *story) queue(ctx context.Context, t *testing.T) {
 	for _, want := range []string{"engagement_created", "participant_added", "engagement_active"} {
 		if _, err := s.box.event(ctx, want, func(e *axpchatv1.Event) bool { return kind(e) == want && e.GetEngagementId() == s.engagement }); err != nil {

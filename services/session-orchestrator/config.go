@@ -13,6 +13,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/logx"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/backfill"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/outbox"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/provisioning"
 )
@@ -39,6 +40,7 @@ type Config struct {
 	Keyring   keyring.Config
 	Webhook   provisioning.Config
 	Outbox    outbox.Config
+	Backfill  backfill.Config
 	Bus       bus.Config
 	GRPC      grpcx.ServerConfig
 	Log       logx.Config

@@ -19,6 +19,7 @@ import (
 	"github.com/axpchat/connector/services/session-orchestrator/internal/accounts"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/api"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/attachments"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/backfill"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/engagements"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/journal"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/messages"
@@ -62,6 +63,7 @@ type parts struct {
 	attachments *attachments.Service
 	projector   *projector.Projector
 	outbox      *outbox.Worker
+	backfill    *backfill.Filler
 }
 
 // New builds the orchestrator: it brings streams and buckets up to date and
@@ -92,7 +94,7 @@ func New(ctx context.Context, p Params) (o *Orchestrator, err error) {
 	if err != nil {
 		return nil, err
 	}
-	o.components = []lifecycle.Component{built.projector, built.outbox, webhooks, serving}
+	o.components = []lifecycle.Component{built.projector, built.outbox, built.backfill, webhooks, serving}
 	return o, nil
 }
 
@@ -148,6 +150,13 @@ func (b *parts) workers(p Params, meter metric.Meter) (err error) {
 		return err
 	}
 	b.outbox, err = outbox.NewWorker(outbox.WorkerParams{Bus: p.Bus, Sender: sender, Log: p.Log, Meter: meter})
+	if err != nil {
+		return err
+	}
+	b.backfill, err = backfill.New(backfill.Params{
+		Config: p.Config.Backfill, Bus: p.Bus, Records: b.records, Accounts: b.accounts, Engagements: b.engagements,
+		Replicas: b.outbox, Log: p.Log, Meter: meter, Now: time.Now,
+	})
 	return err
 }
 

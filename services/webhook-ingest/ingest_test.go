@@ -24,7 +24,7 @@ import (
 
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
-	"github.com/axpchat/connector/services/webhook-ingest/internal/sampletest"
+	"github.com/axpchat/connector/services/internal/normalise/sampletest"
 )
 
 // message is a callback for the tests' dialog, with fields on top.
@@ -48,7 +48,7 @@ func accountOf(t testing.TB, body []byte) string {
 func TestEverySampleArrivesComplete(t *testing.T) {
 	s := start(t, map[string]string{"WEBHOOK_ROUTE_WAIT": "50ms"})
 	proof := s.ours()[len(keyring.PublicDialogID(s.ours()))+1:]
-	for _, sample := range sampletest.Load(t, ".") {
+	for _, sample := range sampletest.Load(t) {
 		// The samples are of other accounts and dialogs: they get ours.
 		body := bytes.ReplaceAll(sample.Body, []byte(accountOf(t, sample.Body)), []byte(account))
 		var fields struct{ ProviderDialogID string }

@@ -24,6 +24,10 @@ const (
 // could not be routed.
 const unroutedRetention = 7 * 24 * time.Hour
 
+// outboxAhead is how many messages of a partition may be with its worker. One
+// customer whose messages are held must not keep those of the others from it.
+const outboxAhead = 4096
+
 // ticketTTL is the longest life of a one-time ticket.
 const ticketTTL = 2 * time.Minute
 
@@ -106,7 +110,7 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 		common(jetstream.StreamConfig{
 			Name: UnroutedStream, Description: "Callbacks that no session could be found for.",
 			Subjects: []string{unroutedPrefix + "*"}, Retention: jetstream.LimitsPolicy,
-			MaxAge: unroutedRetention, MaxBytes: 1 << 30, Duplicates: 2 * time.Minute, AllowDirect: true,
+			MaxAge: unroutedRetention, MaxBytes: 1 << 30, Duplicates: c.DuplicateWindow, AllowDirect: true,
 		}),
 	}
 }
@@ -136,7 +140,7 @@ func (b *Bus) consumers() map[string][]jetstream.ConsumerConfig {
 	for i := range b.cfg.Partitions {
 		outbox = append(outbox, jetstream.ConsumerConfig{
 			Durable: OutboxConsumer(i), FilterSubject: outboxPrefix + strconv.Itoa(i) + ".*.*",
-			AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second, MaxAckPending: 256, MaxDeliver: -1,
+			AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second, MaxAckPending: outboxAhead, MaxDeliver: -1,
 			PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{OutboxGroup}, PinnedTTL: 3 * time.Second,
 		})
 	}
@@ -212,13 +216,23 @@ func (b *Bus) ensureBucket(ctx context.Context, cfg jetstream.KeyValueConfig) er
 }
 
 func (b *Bus) ensureConsumer(ctx context.Context, stream string, cfg jetstream.ConsumerConfig) error {
-	_, err := b.JS.Consumer(ctx, stream, cfg.Durable)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) && b.cfg.Manage {
+	c, err := b.JS.Consumer(ctx, stream, cfg.Durable)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound) && b.cfg.Manage:
 		_, err = b.JS.CreateConsumer(ctx, stream, cfg)
 		if errors.Is(err, jetstream.ErrConsumerExists) {
 			return nil
 		}
+		return err
+	case err != nil:
+		return err
 	}
+	// An update that changes nothing would still disturb who is pinned.
+	have := c.CachedInfo().Config
+	if !b.cfg.Manage || have.MaxAckPending == cfg.MaxAckPending && have.AckWait == cfg.AckWait && have.MaxDeliver == cfg.MaxDeliver {
+		return nil
+	}
+	_, err = b.JS.UpdateConsumer(ctx, stream, cfg)
 	return err
 }
 

@@ -31,6 +31,9 @@ const (
 	defaultSyncInterval = time.Second
 	defaultMaxStore     = 4 << 30
 	defaultMaxMemory    = 64 << 20
+	// maxPayload leaves room around the largest callback body, as the servers of
+	// deploy/ do.
+	maxPayload = 4 << 20
 
 	// startTimeout bounds the wait for the first connection. The recovery of the
 	// journal (about 4 s for a million messages) comes before that and takes the
@@ -123,6 +126,7 @@ func (o Options) server(dir string) (*server.Options, error) {
 		SyncInterval:       orDefault(o.SyncInterval, defaultSyncInterval),
 		JetStreamMaxStore:  orDefault(o.MaxStore, defaultMaxStore),
 		JetStreamMaxMemory: orDefault(o.MaxMemory, defaultMaxMemory),
+		MaxPayload:         maxPayload,
 		NoSigs:             true,
 		NoLog:              true,
 	}

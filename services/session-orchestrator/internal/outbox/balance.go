@@ -29,7 +29,11 @@ func (w *Worker) balance(ctx context.Context) {
 	tick := time.NewTicker(w.pace.balance)
 	defer tick.Stop()
 	for {
-		if err := w.members.announce(ctx); err != nil && ctx.Err() == nil {
+		err := w.members.announce(ctx)
+		if err == nil {
+			err = w.members.look(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
 			w.log.DebugContext(ctx, "replicas of the outbox", "error", err)
 		}
 		select {
@@ -39,21 +43,20 @@ func (w *Worker) balance(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for _, p := range w.excess(ctx) {
+		for _, p := range w.excess() {
 			group.Go(func() { w.handOver(ctx, p) })
 		}
 	}
 }
 
+// Present is this replica's name and the names of all that work the outbox,
+// sorted, as of a few seconds ago. It serves to share other work in the same way.
+func (w *Worker) Present() (self string, all []string) { return w.members.id, w.members.present() }
+
 // excess are the partitions beyond this replica's share, those with the least
 // under way.
-func (w *Worker) excess(ctx context.Context) []*partition {
-	n, err := w.members.count(ctx)
-	if err != nil {
-		w.log.DebugContext(ctx, "replicas of the outbox", "error", err)
-		return nil
-	}
-	all := w.all()
+func (w *Worker) excess() []*partition {
+	all, n := w.all(), len(w.members.present())
 	share := (len(all) + n - 1) / n
 	type load struct {
 		p *partition

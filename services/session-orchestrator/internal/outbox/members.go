@@ -3,6 +3,8 @@ package outbox
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -14,13 +16,16 @@ import (
 // membersPrefix is where replicas announce themselves, in the bucket INDEX.
 const membersPrefix = "replica.outbox"
 
-// members knows how many replicas work the outbox: each announces itself under
+// members knows which replicas work the outbox: each announces itself under
 // a key that expires unless it is written again. It only serves to share the
 // work; who may work a partition is decided by its pin.
 type members struct {
 	bus *bus.Bus
 	id  string
 	ttl time.Duration
+
+	mu  sync.Mutex
+	all []string // never changed in place
 }
 
 func newMembers(b *bus.Bus, ttl time.Duration) (*members, error) {
@@ -28,7 +33,7 @@ func newMembers(b *bus.Bus, ttl time.Duration) (*members, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &members{bus: b, id: id, ttl: ttl}, nil
+	return &members{bus: b, id: id, ttl: ttl, all: []string{id}}, nil
 }
 
 func (m *members) key() string { return membersPrefix + "." + m.id }
@@ -44,15 +49,32 @@ func (m *members) announce(ctx context.Context) error {
 	return nil
 }
 
-// count is how many replicas are there, at least this one.
-func (m *members) count(ctx context.Context) (int, error) {
+// look finds out which replicas are there, this one among them.
+func (m *members) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	keys, err := m.bus.Index.Keys(ctx, membersPrefix)
 	if err != nil {
-		return 0, fmt.Errorf("count replicas: %w", err)
+		return fmt.Errorf("list replicas: %w", err)
 	}
-	return max(len(keys), 1), nil
+	all := []string{m.id}
+	for _, key := range keys {
+		if id := key[len(membersPrefix)+1:]; id != m.id {
+			all = append(all, id)
+		}
+	}
+	slices.Sort(all)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.all = all
+	return nil
+}
+
+// present are the replicas that the last look has found.
+func (m *members) present() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.all
 }
 
 // leave says that this replica is not there any more.

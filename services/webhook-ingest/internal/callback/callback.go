@@ -20,7 +20,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
-	"github.com/axpchat/connector/services/webhook-ingest/internal/normalise"
+	"github.com/axpchat/connector/services/internal/normalise"
 	"github.com/axpchat/connector/services/webhook-ingest/internal/route"
 )
 

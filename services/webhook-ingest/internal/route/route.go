@@ -21,7 +21,7 @@ import (
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
-	"github.com/axpchat/connector/services/webhook-ingest/internal/normalise"
+	"github.com/axpchat/connector/services/internal/normalise"
 )
 
 var (

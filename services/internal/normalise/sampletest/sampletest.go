@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sort"
 	"strconv"
 	"strings"
@@ -26,19 +27,20 @@ type Sample struct {
 	Body []byte
 }
 
-// Load returns the samples of the service's testdata, of which there must be
-// some, and those of the contract where they are at hand: in ../shared/axp beside
-// the repository, or where AXP_SPEC_DIR says. The argument is the way from the
-// test's directory to that of the service.
-func Load(t testing.TB, service string) []Sample {
+// Load returns the samples of normalise's testdata, of which there must be some,
+// and those of the contract where they are at hand: in ../shared/axp beside the
+// repository, or where AXP_SPEC_DIR says.
+func Load(t testing.TB) []Sample {
 	t.Helper()
-	out := read(t, filepath.Join(service, "testdata", "events"), "own/")
+	_, file, _, _ := runtime.Caller(0)
+	owner := filepath.Dir(filepath.Dir(file))
+	out := read(t, filepath.Join(owner, "testdata", "events"), "own/")
 	if len(out) == 0 {
 		t.Fatal("no samples in testdata/events")
 	}
 	spec := os.Getenv("AXP_SPEC_DIR")
 	if spec == "" {
-		spec = filepath.Join(service, "..", "..", "..", "shared", "axp")
+		spec = filepath.Join(owner, "..", "..", "..", "..", "shared", "axp")
 	}
 	contract := read(t, filepath.Join(spec, "events"), "contract/")
 	if len(contract) == 0 {

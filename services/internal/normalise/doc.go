@@ -13,5 +13,6 @@
 //
 // It never does I/O, never looks anything up and never decides whose event it
 // is: session and engagement are filled in by [Result.Place]. It is called by
-// the callback handler.
+// webhook-ingest for each callback, and by the session-orchestrator for what AXP
+// lists of a message whose callback never came.
 package normalise

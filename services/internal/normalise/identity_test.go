@@ -16,13 +16,13 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/axpchat/connector/services/internal/kit/bus"
-	"github.com/axpchat/connector/services/webhook-ingest/internal/normalise"
-	"github.com/axpchat/connector/services/webhook-ingest/internal/sampletest"
+	"github.com/axpchat/connector/services/internal/normalise"
+	"github.com/axpchat/connector/services/internal/normalise/sampletest"
 )
 
 func TestACopySentAgainHasTheSameID(t *testing.T) {
 	seen := map[string]string{}
-	for _, s := range sampletest.Load(t, filepath.Join("..", "..")) {
+	for _, s := range sampletest.Load(t) {
 		id := read(t, string(s.Body)).Event.GetEventId()
 		if again := read(t, string(reformat(t, s.Body))).Event.GetEventId(); again != id {
 			t.Errorf("%s: %s, formatted otherwise %s", s.Name, id, again)
@@ -201,7 +201,7 @@ func sameEvent(a, b map[string]any) bool {
 // depth gives an event that can be stored and shown, and whose id does not
 // depend on how the object was formatted.
 func FuzzCallback(f *testing.F) {
-	for _, s := range sampletest.Load(f, filepath.Join("..", "..")) {
+	for _, s := range sampletest.Load(f) {
 		f.Add(s.Body)
 	}
 	for _, body := range []string{`{}`, `[]`, `null`, "\x00", `{"eventType":"MESSAGES","body":7,"messageId":1e999}`} {

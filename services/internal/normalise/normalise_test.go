@@ -17,8 +17,8 @@ import (
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
-	"github.com/axpchat/connector/services/webhook-ingest/internal/normalise"
-	"github.com/axpchat/connector/services/webhook-ingest/internal/sampletest"
+	"github.com/axpchat/connector/services/internal/normalise"
+	"github.com/axpchat/connector/services/internal/normalise/sampletest"
 )
 
 func read(t testing.TB, body string) normalise.Result {
@@ -49,7 +49,7 @@ func at(t testing.TB, text string) *timestamppb.Timestamp {
 }
 
 func TestNoValueOfACallbackIsLost(t *testing.T) {
-	for _, s := range sampletest.Load(t, filepath.Join("..", "..")) {
+	for _, s := range sampletest.Load(t) {
 		t.Run(s.Name, func(t *testing.T) {
 			for name, body := range map[string][]byte{"as it is": s.Body, "with unique values": sampletest.Mark(t, s.Body)} {
 				r := read(t, string(body))
