@@ -35,6 +35,11 @@ test-short: ## Run the tests that need no separate processes and no browser
 bench: ## Measure the delivery path beside the thinnest possible one (BENCH_FLAGS, such as '-profile DIR')
 	go run ./services/e2e/cmd/bench $(BENCH_FLAGS)
 
+.PHONY: chaos
+chaos: ## Run the suite as separate processes under faults and count every word (SEED=..., CHAOS_FLAGS=...)
+	mkdir -p artifacts
+	go run ./services/e2e/cmd/chaos -seed $(or $(SEED),0) -artifacts artifacts/chaos $(CHAOS_FLAGS)
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 20s) each
 	@./.tools/fuzz.sh $(or $(FUZZTIME),20s)

@@ -16,8 +16,9 @@ const (
 	// silence is three heartbeats and a little: after so long without a sign of
 	// life a connection is dead, as Welcome tells clients.
 	silence = 10 * time.Second
-	// readBuffer keeps the system from reading on behalf of a client that does not.
-	readBuffer = 16 << 10
+	// readBuffer keeps the system from reading much on behalf of a client that does
+	// not. It is above the loopback's packets of 64 KiB: below, TCP crawls.
+	readBuffer = 128 << 10
 )
 
 // client is a customer with an app: it follows its session over whatever
@@ -54,6 +55,7 @@ type client struct {
 	checked  int // how many accepted callbacks are known to be there
 	active   bool
 
+	saying   string      // the message that is not accepted yet
 	sent     []*outgoing // that the connector has accepted, in order
 	byID     map[string]*outgoing
 	tally    tally

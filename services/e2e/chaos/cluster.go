@@ -115,7 +115,7 @@ func (c *cluster) connect(ctx context.Context, s *stage) error {
 		try, stop := context.WithTimeout(ctx, 2*time.Second)
 		defer stop()
 		if _, err := c.js.CreateOrUpdateStream(try, jetstream.StreamConfig{Name: "PROBE", Subjects: []string{"probe"}, Replicas: natsNodes}); err != nil {
-			return false, nil //nolint:nilerr // not yet
+			return false, nil // not yet
 		}
 		return c.js.DeleteStream(try, "PROBE") == nil, nil
 	})

@@ -273,7 +273,7 @@ func vanishing(ctx context.Context, r *run, dice *rand.Rand) error {
 const (
 	slowOnes   = 10
 	bigText    = 4000
-	bigTexts   = 60 // to each slow reader: more than what the system and the gateway keep
+	bigTexts   = 150 // to each slow reader: more than what the system and the gateway keep
 	slowFor    = 6 * time.Second
 	fasterThan = 4 // who says them at the same time
 )

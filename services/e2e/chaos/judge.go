@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
@@ -35,6 +36,9 @@ func (r *run) axp(ctx context.Context) (axp, error) {
 	return out, err
 }
 
+// slowArrival is when the report begins to name what has not arrived.
+const slowArrival = 5 * time.Second
+
 // settle waits until everything that was said has arrived everywhere; it returns
 // what is missing where that does not come to be.
 func (r *run) settle(ctx context.Context) string {
@@ -42,10 +46,16 @@ func (r *run) settle(ctx context.Context) string {
 	defer cancel()
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
+	began, told := time.Now(), 0
 	for {
 		missing := r.missing(ctx)
 		if missing == "" {
 			return ""
+		}
+		// What takes long is worth a look even where it comes in the end.
+		if waited := int(time.Since(began) / slowArrival); waited > told {
+			told = waited
+			r.complain("after %s still missing: %s", slowArrival*time.Duration(waited), missing)
 		}
 		select {
 		case <-tick.C:
@@ -58,7 +68,7 @@ func (r *run) settle(ctx context.Context) string {
 // missing names the first thing that has not come yet.
 func (r *run) missing(ctx context.Context) string {
 	if !r.gate.empty() {
-		return "a message that nobody accepts"
+		return "the answer to " + r.unanswered()
 	}
 	for _, c := range r.clients {
 		if what := c.missing(r.stage.hooks); what != "" {
@@ -86,6 +96,19 @@ func (r *run) missing(ctx context.Context) string {
 		}
 	}
 	return ""
+}
+
+// unanswered names the messages that nobody has accepted yet.
+func (r *run) unanswered() string {
+	var all []string
+	for _, c := range r.clients {
+		c.mu.Lock()
+		if c.saying != "" {
+			all = append(all, fmt.Sprintf("%s by %s from pod %d", c.saying, c.transport, c.pod))
+		}
+		c.mu.Unlock()
+	}
+	return strings.Join(all, ", ")
 }
 
 func (r *run) clientOf(chat suitetest.DeskChat) *client {

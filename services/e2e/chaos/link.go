@@ -114,6 +114,8 @@ func (l *Link) serve(client net.Conn) {
 		return
 	}
 	p.server = server
+	narrow(client)
+	narrow(server)
 	l.mu.Lock()
 	refused := l.mode == cut
 	if !refused {
@@ -148,6 +150,15 @@ func (l *Link) dial() (net.Conn, bool) {
 		}
 	}
 	return nil, false
+}
+
+// narrow keeps the system's buffers small, so that a reader that stops is felt
+// at the other end.
+func narrow(c net.Conn) {
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.SetReadBuffer(readBuffer)  // best effort
+		_ = t.SetWriteBuffer(readBuffer) // best effort
+	}
 }
 
 // pair is one connection through a link.

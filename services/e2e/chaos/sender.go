@@ -50,6 +50,9 @@ func (c *client) talk(ctx context.Context, g *gate, every time.Duration, seed ui
 		if !g.enter(ctx) {
 			return
 		}
+		c.mu.Lock()
+		c.saying = fmt.Sprintf("c%d-%d", c.id, n)
+		c.mu.Unlock()
 		c.say(ctx, fmt.Sprintf("c%d-%d", c.id, n))
 		g.leave()
 	}
@@ -106,7 +109,7 @@ func (c *client) accepted(m *outgoing, id string, took time.Duration) {
 		m.final = early.final
 	}
 	c.byID[id] = m
-	c.sent = append(c.sent, m)
+	c.sent, c.saying = append(c.sent, m), ""
 	c.tally.Accept = max(c.tally.Accept, took)
 }
 

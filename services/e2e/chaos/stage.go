@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -94,8 +94,8 @@ func newStage(ctx context.Context, o Options) (*stage, error) {
 
 // close ends everything in reverse.
 func (s *stage) close() {
-	for i := len(s.undo) - 1; i >= 0; i-- {
-		s.undo[i]()
+	for _, undo := range slices.Backward(s.undo) {
+		undo()
 	}
 	s.undo = nil
 }
@@ -315,9 +315,4 @@ func (s *stage) heal() {
 		l.heal()
 	}
 	s.cluster.rejoin()
-}
-
-func port(addr string) string {
-	_, p, _ := net.SplitHostPort(addr) // our own addresses are well formed
-	return p
 }

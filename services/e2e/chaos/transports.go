@@ -85,7 +85,7 @@ func (a *attachment) connect(ctx context.Context, pod int, cursor string) error 
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // it may have ended already
 	stream, err := chat.Connect(a.client.auth(ctx))
 	if err != nil {
 		return err
@@ -176,7 +176,7 @@ func (a *attachment) watch(ctx context.Context, pod int, cursor string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // it may have ended already
 	stream, err := chat.WatchEvents(a.client.auth(ctx), &axpchatv1.WatchEventsRequest{SessionId: a.client.session, Cursor: cursor})
 	if err != nil {
 		return err

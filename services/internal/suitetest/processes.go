@@ -177,7 +177,7 @@ func (p *Process) WaitReady(ctx context.Context, url string) error {
 		}
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
-			return false, nil //nolint:nilerr // not listening yet
+			return false, nil // not listening yet
 		}
 		defer resp.Body.Close()
 		return resp.StatusCode == http.StatusOK, nil

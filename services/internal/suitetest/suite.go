@@ -5,6 +5,7 @@
 package suitetest
 
 import (
+	"maps"
 	"net"
 	"path/filepath"
 	"testing"
@@ -32,7 +33,7 @@ type Suite struct {
 	Gateway, Orchestrator, Ingest, SandboxProcess, NATS *Process // nil in one process
 	env                                                 map[string]string
 	bin                                                 string
-	natsURL, natsConf                                   string
+	natsURL                                             string
 }
 
 // Desk is the sandbox's agent desk, with an agent of that name.
@@ -71,9 +72,7 @@ func StartProcesses(t testing.TB) *Suite {
 	}
 	with := func(extra ...string) map[string]string {
 		env := map[string]string{}
-		for k, v := range s.env {
-			env[k] = v
-		}
+		maps.Copy(env, s.env)
 		for i := 0; i < len(extra); i += 2 {
 			env[extra[i]] = extra[i+1]
 		}
