@@ -143,7 +143,7 @@ func (g *Gateway) serveGRPC(ctx context.Context, p Params, service *grpcstream.S
 	inside.Config.MaxConcurrentStreams = 1 << 20
 	params.Health, params.Reflection = true, p.Config.Reflection
 
-	innerServer, err := grpcx.NewServer(inside)
+	innerServer, err := grpcx.NewServer(inside) //nolint:contextcheck // its interceptors get the context of each call
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (g *Gateway) serveGRPC(ctx context.Context, p Params, service *grpcstream.S
 	g.closers.Add("inner gRPC", pipe.Close)
 	g.inner = grpcx.NewServerComponent("gateway-inner-grpc", pipe, innerServer)
 
-	publicServer, err := grpcx.NewServer(params)
+	publicServer, err := grpcx.NewServer(params) //nolint:contextcheck // its interceptors get the context of each call
 	if err != nil {
 		return nil, err
 	}

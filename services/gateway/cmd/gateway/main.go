@@ -66,7 +66,7 @@ func run(ctx context.Context, env lifecycle.Env) (err error) {
 	if err != nil {
 		return err
 	}
-	admin, err := telemetry.NewAdmin(cfg.AdminAddr, cfg.Telemetry.Pprof, providers, lifecycle.Readiness(g))
+	admin, err := telemetry.NewAdmin(cfg.AdminAddr, cfg.Telemetry.Pprof, providers, lifecycle.Readiness(g)) //nolint:contextcheck // it binds an address and is done
 	if err != nil {
 		return errors.Join(err, g.Close())
 	}

@@ -121,7 +121,7 @@ func (e *Engine) acquire(ctx context.Context, key bus.SessionKey, epoch string) 
 	f.refs++
 	e.mu.Unlock()
 	if !found {
-		if err := f.open(); err != nil {
+		if err := f.open(); err != nil { //nolint:contextcheck // a feed belongs to the life of the engine: others share it
 			e.release(f)
 			return nil, err
 		}

@@ -26,7 +26,7 @@ func Write(w http.ResponseWriter, r *http.Request, status int, err error) {
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client may be gone; nobody is left to be told
+	_, _ = w.Write(body) //nolint:gosec // JSON of a type that no browser renders; the client may be gone; nobody is left to be told
 }
 
 var unknownField = regexp.MustCompile(`unknown field "([^"]{1,100})"`)

@@ -59,7 +59,7 @@ func (d *dialog) note(ev *axpchatv1.Event, at time.Time) {
 }
 
 func (d *dialog) message(m *axpchatv1.Message, at time.Time) {
-	if m.MessageIndex == nil { //nolint:protogetter // absent is not 0
+	if m.MessageIndex == nil { // absent is not 0
 		return
 	}
 	d.seen.add(m.GetMessageIndex())

@@ -4,17 +4,15 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 )
 
 func arrived(index int64) *axpchatv1.Event {
-	return &axpchatv1.Event{Payload: &axpchatv1.Event_MessageArrived{MessageArrived: &axpchatv1.Message{MessageIndex: proto.Int64(index)}}}
+	return &axpchatv1.Event{Payload: &axpchatv1.Event_MessageArrived{MessageArrived: &axpchatv1.Message{MessageIndex: new(index)}}}
 }
 
 func delivered(id string, index int64) *axpchatv1.Event {
-	return &axpchatv1.Event{Payload: &axpchatv1.Event_MessageDelivered{MessageDelivered: &axpchatv1.Message{MessageId: id, MessageIndex: proto.Int64(index)}}}
+	return &axpchatv1.Event{Payload: &axpchatv1.Event_MessageDelivered{MessageDelivered: &axpchatv1.Message{MessageId: id, MessageIndex: new(index)}}}
 }
 
 func status(id string, s axpchatv1.MessageStatus) *axpchatv1.Event {
