@@ -2,6 +2,14 @@ package bus
 
 import "context"
 
+// Transient tells whether provisioning waits for an error to pass.
+func Transient(err error) bool { return transient(err) }
+
+// Patiently repeats a read whose answer does not come.
+func Patiently(ctx context.Context, read func(context.Context) error) error {
+	return patiently(ctx, read)
+}
+
 // Repeatable tells whether publishing is tried again after an error.
 func Repeatable(err error) bool { return repeatable(err) }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -74,7 +75,8 @@ func (b *Bus) ensure(ctx context.Context, what string, f func(context.Context) e
 
 func transient(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return api.Code == 503 || api.ErrorCode == 10074 // no suitable peers yet
+		// No suitable peers yet: those that are still starting do not count.
+		return api.Code == 503 || api.ErrorCode == 10074 || api.ErrorCode == 10005 && strings.Contains(api.Description, "offline")
 	}
 	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, jetstream.ErrNoStreamResponse)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
@@ -163,7 +164,11 @@ func (b *Bus) Journal(ctx context.Context) (JournalInfo, error) {
 	if time.Since(at) < journalAge {
 		return info, nil
 	}
-	s, err := b.JS.Stream(ctx, EventsStream)
+	var s jetstream.Stream
+	err := patiently(ctx, func(ctx context.Context) (err error) {
+		s, err = b.JS.Stream(ctx, EventsStream)
+		return err
+	})
 	if err != nil {
 		return JournalInfo{}, fmt.Errorf("read the journal's state: %w", err)
 	}
@@ -186,11 +191,39 @@ type getRequest struct {
 
 // directGet returns the messages and how many more the server holds.
 func (b *Bus) directGet(ctx context.Context, stream string, req getRequest) (msgs []*nats.Msg, pending uint64, err error) {
+	err = patiently(ctx, func(ctx context.Context) error {
+		msgs, pending, err = b.directGetOnce(ctx, stream, req)
+		return err
+	})
+	return msgs, pending, err
+}
+
+// readTimeout bounds one attempt to read. It is longer than that of publishing:
+// an answer may be a megabyte.
+const readTimeout = 2 * time.Second
+
+// patiently repeats a read whose answer does not come. One that went with its
+// connection, or with a leader, never does, however long it is waited for, while
+// the next attempt may be served at once. It ends with ctx, after 5 s where that
+// has no deadline.
+func patiently(ctx context.Context, read func(context.Context) error) error {
 	if _, has := ctx.Deadline(); !has {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, publishTimeout)
 		defer cancel()
 	}
+	for {
+		tryCtx, cancel := context.WithTimeout(ctx, readTimeout)
+		err := read(tryCtx)
+		late := tryCtx.Err() != nil
+		cancel()
+		if err == nil || !late || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func (b *Bus) directGetOnce(ctx context.Context, stream string, req getRequest) (msgs []*nats.Msg, pending uint64, err error) {
 	body, err := json.Marshal(req)
 	if err != nil {
 		return nil, 0, fmt.Errorf("encode direct get: %w", err)

@@ -68,7 +68,15 @@ func (s *Store[T]) open(ctx context.Context) (jetstream.KeyValue, error) {
 // Get reads a value and its revision; ErrNotFound where there is none. Any
 // replica may answer, so a value can be a moment old; that there is none is the
 // leader's word alone, since callers tell clients never to come back.
-func (s *Store[T]) Get(ctx context.Context, key string) (T, uint64, error) {
+func (s *Store[T]) Get(ctx context.Context, key string) (v T, rev uint64, err error) {
+	err = patiently(ctx, func(ctx context.Context) error {
+		v, rev, err = s.get(ctx, key)
+		return err
+	})
+	return v, rev, err
+}
+
+func (s *Store[T]) get(ctx context.Context, key string) (T, uint64, error) {
 	var zero T
 	kv, err := s.open(ctx)
 	if err != nil {
@@ -101,11 +109,6 @@ func (s *Store[T]) Get(ctx context.Context, key string) (T, uint64, error) {
 // askLeader reads from the leader of the bucket's stream, which the client
 // library can't be told to do.
 func (s *Store[T]) askLeader(ctx context.Context, key string) (data []byte, rev uint64, err error) {
-	if _, has := ctx.Deadline(); !has {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, publishTimeout)
-		defer cancel()
-	}
 	req, err := json.Marshal(map[string]string{"last_by_subj": "$KV." + s.bucket + "." + key})
 	if err != nil {
 		return nil, 0, err
