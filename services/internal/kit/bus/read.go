@@ -20,6 +20,8 @@ const (
 	maxBatch = 256
 	// maxMultiLast is what the server answers at most in one request (1,024), with some room.
 	maxMultiLast = 1000
+	// syncQueue holds the longest answer, with its end.
+	syncQueue = 1024 + 1
 	// journalAge is how long what Journal read is used again.
 	journalAge = time.Second
 )
