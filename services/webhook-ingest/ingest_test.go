@@ -176,8 +176,8 @@ func TestABodyOfUnknownLengthIsLimitedToo(t *testing.T) {
 }
 
 func TestAnEventThatNATSCannotCarry(t *testing.T) {
-	s := start(t, map[string]string{"WEBHOOK_MAX_BODY": "4MiB"})
-	if a := s.post(message(s.ours(), `,"fallbackText":"`+strings.Repeat("x", 2<<20)+`"`)); a.status != http.StatusRequestEntityTooLarge {
+	s := start(t, map[string]string{"WEBHOOK_MAX_BODY": "8MiB"})
+	if a := s.post(message(s.ours(), `,"fallbackText":"`+strings.Repeat("x", 5<<20)+`"`)); a.status != http.StatusRequestEntityTooLarge {
 		t.Errorf("answer %d", a.status)
 	}
 	s.nothingStored()

@@ -51,6 +51,7 @@ func (o *Options) Flags(f *flag.FlagSet) {
 	f.IntVar(&o.Saturate, "saturate", o.Saturate, "events of the run that finds out what a side can do")
 	f.IntVar(&o.InFlight, "in-flight", o.InFlight, "callbacks at a time in that run")
 	f.IntVar(&o.Idle, "idle", o.Idle, "idle clients of each transport; 0: none")
+	f.DurationVar(&o.Settle, "settle", o.Settle, "how long after the last idle client memory is read at the earliest")
 	f.Func("transports", "transports of idle clients, with commas between them", func(s string) error {
 		o.Transports = strings.Split(s, ",")
 		return nil

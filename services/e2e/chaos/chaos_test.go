@@ -36,7 +36,7 @@ func TestReduced(t *testing.T) {
 	defer cancel()
 	logs := t.TempDir()
 	report, err := Run(ctx, Options{
-		Seed: seed, Clients: 40, Every: 4 * time.Second, Mix: -1, Artifacts: logs, Out: t.Output(),
+		Seed: seed, Clients: 40, Every: 4 * time.Second, Mix: -1, BackFill: true, Artifacts: logs, Out: t.Output(),
 		Only: []string{"kill -9 gateway", "kill -9 orchestrator", "kill -9 ingest", "kill -9 NATS leader", "SIGTERM gateway", "clients vanish", "callbacks duplicated"},
 	})
 	if report != nil {

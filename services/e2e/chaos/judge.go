@@ -108,6 +108,10 @@ func (r *run) unanswered() string {
 		}
 		c.mu.Unlock()
 	}
+	const some = 4
+	if len(all) > some {
+		all = append(all[:some], fmt.Sprintf("and %d more", len(all)-some))
+	}
 	return strings.Join(all, ", ")
 }
 

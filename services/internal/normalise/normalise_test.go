@@ -32,7 +32,7 @@ func read(t testing.TB, body string) normalise.Result {
 
 func sample(t testing.TB, name string) normalise.Result {
 	t.Helper()
-	body, err := os.ReadFile(filepath.Join("..", "..", "testdata", "events", name+".json"))
+	body, err := os.ReadFile(filepath.Join("testdata", "events", name+".json"))
 	if err != nil {
 		t.Fatal(err)
 	}

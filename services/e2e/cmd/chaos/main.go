@@ -33,7 +33,7 @@ func run(ctx context.Context, args []string) int {
 	flags.DurationVar(&o.Mix, "mix", 0, "how long faults are mixed at the end; 0: 60s; negative: not at all")
 	flags.DurationVar(&o.Every, "every", 0, "how long a customer takes for a message on average; 0: 12s")
 	flags.DurationVar(&o.Settle, "settle", 0, "how long everything may take to arrive after a fault; 0: 90s")
-	flags.BoolVar(&o.BackFill, "backfill", false, "run the faults that need missed callbacks to be fetched")
+	flags.BoolVar(&o.BackFill, "backfill", true, "run the faults that need missed callbacks to be fetched")
 	flags.StringVar(&o.Artifacts, "artifacts", "", "folder for the logs of the processes")
 	flags.StringVar(&o.Binaries, "bin", "", "folder of commands that are built already")
 	only := flags.String("only", "", "run only the faults whose names contain one of these, separated by commas")

@@ -53,24 +53,63 @@ func (r receiver) Receive(context.Context) (*axpchatv1.ConnectRequest, error) { 
 // writer sends frames with a limit of time. gRPC itself has none: a client that
 // reads nothing would hold the handler for as long as it keeps its connection.
 type writer struct {
+	send    func(*axpchatv1.ConnectResponse) error
 	in      chan *axpchatv1.ConnectResponse
 	out     chan error
+	rested  chan struct{} // closed by the goroutine that sends when it ends; nil: there is none
 	timeout time.Duration
 	timer   *time.Timer
 	stalled bool
 }
 
-// newWriter starts a goroutine that ends with close; one that is stuck in send
-// ends when the handler has returned.
+// writerRest is how long the goroutine that sends waits for the next frame. An
+// idle client must not hold on to its stack.
+const writerRest = 2 * time.Second
+
+// newWriter returns a writer that must be closed. A goroutine that is stuck in
+// send ends when the handler has returned.
 func newWriter(send func(*axpchatv1.ConnectResponse) error, timeout time.Duration) *writer {
-	w := &writer{in: make(chan *axpchatv1.ConnectResponse), out: make(chan error, 1), timeout: timeout, timer: time.NewTimer(timeout)}
+	w := &writer{
+		send: send, in: make(chan *axpchatv1.ConnectResponse), out: make(chan error, 1),
+		timeout: timeout, timer: time.NewTimer(timeout),
+	}
 	w.timer.Stop()
-	go func() {
-		for f := range w.in {
-			w.out <- send(f)
-		}
-	}()
 	return w
+}
+
+// run sends what it is handed until the writer is closed or nothing comes.
+func (w *writer) run(rested chan<- struct{}) {
+	defer close(rested)
+	rest := time.NewTimer(writerRest)
+	defer rest.Stop()
+	for {
+		select {
+		case f, open := <-w.in:
+			if !open {
+				return
+			}
+			w.out <- w.send(f)
+			rest.Reset(writerRest)
+		case <-rest.C:
+			return
+		}
+	}
+}
+
+// hand gives a frame to the goroutine that sends, a new one where none waits.
+func (w *writer) hand(f *axpchatv1.ConnectResponse) {
+	for {
+		if w.rested == nil {
+			w.rested = make(chan struct{})
+			go w.run(w.rested)
+		}
+		select {
+		case w.in <- f:
+			return
+		case <-w.rested:
+			w.rested = nil
+		}
+	}
 }
 
 // Send implements stream.Sender.
@@ -78,7 +117,7 @@ func (w *writer) Send(ctx context.Context, f *axpchatv1.ConnectResponse) error {
 	if w.stalled {
 		return stream.ErrStalled
 	}
-	w.in <- f
+	w.hand(f)
 	w.timer.Reset(w.timeout)
 	defer w.timer.Stop()
 	select {
