@@ -86,7 +86,7 @@ func New(ctx context.Context, p Params) (o *Orchestrator, err error) {
 	if err != nil {
 		return nil, err
 	}
-	webhooks, err := newWebhooks(p, ring, built.accounts)
+	webhooks, err := newWebhooks(p, ring, built.accounts, built.backfill)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/accounts"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/backfill"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/provisioning"
 )
 
@@ -34,7 +35,7 @@ type webhooks struct {
 	patient     chan struct{} // closed when the start waits no longer
 }
 
-func newWebhooks(p Params, ring *keyring.Keyring, all *accounts.Registry) (*webhooks, error) {
+func newWebhooks(p Params, ring *keyring.Keyring, all *accounts.Registry, fill *backfill.Filler) (*webhooks, error) {
 	w := &webhooks{accounts: all, log: p.Log, patient: make(chan struct{})}
 	for _, c := range all.Clients() {
 		callback, err := ring.CallbackURL(p.Config.WebhookPublicURL, c.AccountID())
@@ -49,6 +50,7 @@ func newWebhooks(p Params, ring *keyring.Keyring, all *accounts.Registry) (*webh
 			AccountID: c.AccountID(), ChannelProviderID: c.ChannelProviderID(), API: c,
 			CallbackURL: callback, PreviousCallbackURL: previous, Config: p.Config.Webhook,
 			Lease: lease{bus: p.Bus, key: "lease.webhook." + c.AccountID(), ttl: max(leaseTime, 2*p.Config.Webhook.Timeout)}, Log: p.Log, Providers: p.Providers,
+			Missed: func() { fill.SubscriptionWasGone(c.AccountID()) },
 		})
 		if err != nil {
 			return nil, err

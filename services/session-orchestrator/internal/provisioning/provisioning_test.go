@@ -515,3 +515,39 @@ func TestParametersAreChecked(t *testing.T) {
 		}
 	}
 }
+
+// TestMissedCallbacksAreTold: once for each time that the subscription was gone
+// or not as it should be, also where another replica has mended it, and not at
+// the start, when there was nothing to miss.
+func TestMissedCallbacksAreTold(t *testing.T) {
+	api := newFakeAPI()
+	missed := 0
+	r := newReconciler(t, api, func(p *provisioning.Params) { p.Missed = func() { missed++ } })
+	check := func(what string, want int) {
+		t.Helper()
+		missed = 0
+		if err := r.Reconcile(t.Context()); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if missed != want {
+			t.Errorf("%s: told %d times, want %d", what, missed, want)
+		}
+	}
+	check("the first start", 0)
+	check("nothing happened", 0)
+	api.set(func(f *fakeAPI) { clear(f.subs) })
+	check("somebody deleted it", 1)
+	api.set(func(f *fakeAPI) { f.fault = func(string) error { return errors.New("down") } })
+	if r.Reconcile(t.Context()) == nil {
+		t.Fatal("AXP is down")
+	}
+	api.set(func(f *fakeAPI) {
+		f.fault = nil
+		clear(f.subs)
+		f.subs["theirs"] = sub("theirs", ourURL)
+	})
+	check("another replica made a new one during an outage", 1)
+	api.set(func(f *fakeAPI) { f.subs["theirs"] = sub("theirs", ourURL, axp.EventType("MESSAGES")) })
+	check("somebody changed its types", 1)
+	check("all is well again", 0)
+}

@@ -81,6 +81,9 @@ type Params struct {
 	Clock axp.Clock
 	// Jitter replaces the source of randomness; it gives 0 to 1.
 	Jitter func() float64
+	// Missed is called when a check finds that the subscription was gone or other
+	// than it should be, so that callbacks may have been missed. It must not block.
+	Missed func()
 }
 
 // Status is the result of the last check.
@@ -109,6 +112,7 @@ type Reconciler struct {
 	log     *slog.Logger
 	clock   axp.Clock
 	jitter  func() float64
+	missed  func()
 	gauge   metric.Int64Gauge
 	changes metric.Int64Counter
 	label   metric.MeasurementOption
@@ -117,6 +121,7 @@ type Reconciler struct {
 
 	mu     sync.Mutex
 	status Status
+	served string // the subscription of the last check that ended well
 }
 
 // New checks the parameters and builds a Reconciler. It makes no call.
@@ -140,6 +145,7 @@ func New(p Params) (*Reconciler, error) {
 		log:     p.Log,
 		clock:   p.Clock,
 		jitter:  p.Jitter,
+		missed:  p.Missed,
 		label:   metric.WithAttributes(attribute.String("account", p.AccountID)),
 		wake:    make(chan struct{}, 1),
 		checked: make(chan struct{}),
@@ -156,6 +162,9 @@ func New(p Params) (*Reconciler, error) {
 	}
 	if r.jitter == nil {
 		r.jitter = randomJitter
+	}
+	if r.missed == nil {
+		r.missed = func() {}
 	}
 	if err := r.instruments(p.Providers); err != nil {
 		return nil, err
@@ -252,6 +261,7 @@ func (r *Reconciler) carryOut(ctx context.Context, p plan) (string, error) {
 			return p.keep, fmt.Errorf("changing the webhook subscription: %w", err)
 		}
 		r.changed(ctx, "changed", p.keep)
+		r.missed()
 	}
 	var failed []error
 	for _, s := range p.remove {
@@ -274,7 +284,15 @@ func (r *Reconciler) record(ctx context.Context, s Status) {
 	r.mu.Lock()
 	before := r.status
 	r.status = s
+	replaced := false
+	if s.OK { // whichever replica has made the new one
+		replaced = r.served != "" && r.served != s.SubscriptionID
+		r.served = s.SubscriptionID
+	}
 	r.mu.Unlock()
+	if replaced {
+		r.missed()
+	}
 	if before.CheckedAt.IsZero() {
 		close(r.checked)
 	}
