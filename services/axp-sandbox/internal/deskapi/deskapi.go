@@ -115,10 +115,6 @@ func (a *API) say(w http.ResponseWriter, r *http.Request) {
 	done(w, a.World.Say(r.PathValue("dialog"), m))
 }
 
-// picture is a small drawing for sample attachments.
-const picture = `<svg xmlns="http://www.w3.org/2000/svg" width="320" height="180"><rect width="320" height="180" fill="#dfe9e4"/>` +
-	`<path d="M40 150 L160 40 L280 150 Z" fill="#2f6f5e"/><path d="M135 150 L160 90 L185 150 Z" fill="#173a31"/></svg>`
-
 // compose makes a message of a kind; text may be empty where there is more.
 func (a *API) compose(kind, text, format, origin string) (world.AgentMessage, bool) {
 	switch format {
@@ -145,9 +141,13 @@ func (a *API) compose(kind, text, format, origin string) (world.AgentMessage, bo
 		}
 		return world.AgentMessage{Body: world.Body{ElementType: "text", ElementText: words("")}}, true
 	case "image":
+		drawn, err := picture()
+		if err != nil {
+			return world.AgentMessage{}, false
+		}
 		return world.AgentMessage{
 			Body:        world.Body{ElementType: "image", ElementText: words("This is how it looks.")},
-			Attachments: attach("tent.svg", "image/svg+xml", []byte(picture)),
+			Attachments: attach("tent.png", "image/png", drawn),
 		}, true
 	case "file":
 		return world.AgentMessage{

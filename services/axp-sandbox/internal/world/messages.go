@@ -74,7 +74,7 @@ func (w *World) append(d *dialog, m *Message) {
 }
 
 func (w *World) systemMessage(d *dialog, text string) *Message {
-	m := w.message(d, &Connection{ParticipantID: "00000000-0000-4000-8000-000000000000", ParticipantType: System}, "Northgate Outfitters")
+	m := w.message(d, &Connection{ParticipantID: "00000000-0000-4000-8000-000000000000", ParticipantType: System}, "Larkfell Outdoor")
 	m.Status, m.Body = "NONE", Body{ElementType: "text", ElementText: &Text{Text: text, TextFormat: "PLAINTEXT"}}
 	return m
 }

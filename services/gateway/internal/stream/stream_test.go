@@ -254,11 +254,13 @@ func TestHeartbeatsAndTokenExpiry(t *testing.T) {
 
 func TestRefreshedTokenKeepsTheStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := serve(t, true, time.Minute+time.Second)
+		r := serve(t, true, 90*time.Second+time.Second)
 		refresh := func(id, token string) {
 			r.say(&axpchatv1.ConnectRequest{FrameId: id, Payload: &axpchatv1.ConnectRequest_RefreshToken{RefreshToken: &axpchatv1.RefreshToken{Token: token}}})
 		}
-		time.Sleep(2 * time.Second) //nolint:forbidigo // the bubble's clock
+		time.Sleep(29 * time.Second) //nolint:forbidigo // the bubble's clock
+		r.expect("pong")
+		time.Sleep(3 * time.Second) //nolint:forbidigo // the bubble's clock
 		r.expect("reminder")
 		refresh("1", "rubbish")
 		refresh("2", "fresh")
@@ -268,7 +270,7 @@ func TestRefreshedTokenKeepsTheStream(t *testing.T) {
 			t.Fatalf("frames %q", got)
 		}
 		time.Sleep(70 * time.Second) //nolint:forbidigo // the bubble's clock
-		r.expect("pong pong pong")
+		r.expect("pong pong pong pong")
 	})
 }
 
@@ -397,5 +399,16 @@ func TestCloseTable(t *testing.T) {
 	var doc strings.Builder
 	if err := WriteCloses(&doc); err != nil || strings.Count(doc.String(), "\n| `CLOSE_CODE_") != len(seen) {
 		t.Errorf("%v\n%s", err, doc.String())
+	}
+}
+
+func TestReminderOfATokenThatLivesShort(t *testing.T) {
+	for _, c := range []struct{ left, want time.Duration }{
+		{15 * time.Minute, 14 * time.Minute}, {2 * time.Minute, time.Minute}, {90 * time.Second, 30 * time.Second},
+		{70 * time.Second, 35 * time.Second}, {time.Minute, 30 * time.Second}, {20 * time.Second, 10 * time.Second},
+	} {
+		if got := reminderIn(c.left, time.Minute); got != c.want {
+			t.Errorf("a token of %s is reminded of after %s, want %s", c.left, got, c.want)
+		}
 	}
 }

@@ -33,8 +33,18 @@ func (t *timers) token(expires time.Time, remind time.Duration) {
 	t.expiry.Reset(max(0, left))
 	t.reminder.Stop()
 	if left > 0 {
-		t.reminder.Reset(max(0, left-remind))
+		t.reminder.Reset(reminderIn(left, remind))
 	}
+}
+
+// reminderIn is when a client is told that its token, which lives for left,
+// expires soon. One that lives hardly longer than the notice must be halfway
+// through: a client that renews at every reminder must not do so all the time.
+func reminderIn(left, notice time.Duration) time.Duration {
+	if left < notice+notice/2 {
+		return left / 2
+	}
+	return left - notice
 }
 
 func (t *timers) stop() {
