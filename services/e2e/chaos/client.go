@@ -161,6 +161,12 @@ func (c *client) attach(ctx context.Context) time.Duration {
 	a.watchdog = time.AfterFunc(silence, cancel)
 	defer a.watchdog.Stop()
 	c.mu.Lock()
+	select {
+	case <-c.present:
+	default: // it has left again meanwhile
+		c.mu.Unlock()
+		return 0
+	}
 	c.attached = a
 	c.tally.Streams++
 	how, pod, cursor := c.transport, c.pod, c.cursor
@@ -251,6 +257,7 @@ func (a *attachment) take(ctx context.Context, f *axpchatv1.ConnectResponse) {
 // reset forgets what is on the screen; mu is held.
 func (c *client) reset(r *axpchatv1.Reset) {
 	c.tally.Resets++
+	c.refusals[fmt.Sprintf("reset, %s, of cursor %s at sequence %d", r.GetReason(), c.cursor, c.last)]++
 	c.cursor, c.last, c.index, c.checked = r.GetCursor(), 0, 0, 0
 	c.events, c.keys, c.messages = map[string]bool{}, map[string]bool{}, map[string]bool{}
 }

@@ -156,6 +156,33 @@ func (c *cluster) info(ctx context.Context, stream string) (*jetstream.StreamInf
 	return s.CachedInfo(), nil
 }
 
+// consumers tells how the consumers of a stream stand, for finding out why
+// something was not worked.
+func (c *cluster) consumers(ctx context.Context, stream string) []string {
+	s, err := c.js.Stream(ctx, stream)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	info := s.CachedInfo()
+	out := []string{fmt.Sprintf("%s: %d messages, led by %s", stream, info.State.Msgs, info.Cluster.Leader)}
+	list := s.ListConsumers(ctx)
+	for i := range list.Info() {
+		line := fmt.Sprintf("%s: pending %d, ack pending %d, redelivered %d, waiting %d, delivered %d/%d, acked %d/%d", i.Name, i.NumPending, i.NumAckPending,
+			i.NumRedelivered, i.NumWaiting, i.Delivered.Consumer, i.Delivered.Stream, i.AckFloor.Consumer, i.AckFloor.Stream)
+		if i.Cluster != nil {
+			line += ", led by " + i.Cluster.Leader
+		}
+		for _, g := range i.PriorityGroups {
+			line += fmt.Sprintf(", pinned %s since %s", g.PinnedClientID, g.PinnedTS.Format(time.TimeOnly))
+		}
+		out = append(out, line)
+	}
+	if list.Err() != nil {
+		out = append(out, list.Err().Error())
+	}
+	return out
+}
+
 // whole waits until every replica of every stream is up to date: until then
 // another node may not be taken away.
 func (c *cluster) whole(ctx context.Context) error {

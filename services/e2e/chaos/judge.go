@@ -60,6 +60,11 @@ func (r *run) settle(ctx context.Context) string {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			within, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer stop()
+			for _, line := range r.stage.cluster.consumers(within, "OUTBOX") {
+				r.complain("%s", line)
+			}
 			return missing
 		}
 	}
@@ -196,7 +201,7 @@ func (r *run) count(ctx context.Context, name string) Row {
 	row.Messages.Accepted, row.Messages.Wait = now.Sent-r.seen.Sent, now.Accept
 	for _, what := range slices.Sorted(maps.Keys(refusals)) {
 		row.Wrong += refusals[what]
-		row.Notes = append(row.Notes, fmt.Sprintf("told not to come back %d times: %s", refusals[what], what))
+		row.Notes = append(row.Notes, fmt.Sprintf("%d times: %s", refusals[what], what))
 	}
 	for _, c := range r.clients {
 		for _, key := range c.lost(r.stage.hooks) {

@@ -74,7 +74,7 @@ func (r *run) say(format string, args ...any) {
 func (r *run) complain(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.notes) < 20 {
+	if len(r.notes) < 40 {
 		r.notes = append(r.notes, fmt.Sprintf(format, args...))
 	}
 }

@@ -147,12 +147,13 @@ func (s *stage) startSandbox(ctx context.Context) error {
 // production waits seconds here, for a run has minutes.
 func common() map[string]string {
 	return map[string]string{
-		"NATS_REPLICAS": "3", "OUTBOX_PARTITIONS": "8", "LOG_LEVEL": "info", "SHUTDOWN_GRACE": "15s",
+		"NATS_REPLICAS": "3", "OUTBOX_PARTITIONS": "8", "LOG_LEVEL": "info", "ADMIN_PPROF": "true", "SHUTDOWN_GRACE": "15s",
 		"AUTH_HS256_SECRET": suitetest.TokenSecret, "AUTH_ISSUER": "axp-sandbox", "AUTH_AUDIENCE": "axp-chat-connector",
 		"WEBHOOK_SECRET": suitetest.WebhookSecret,
 		"AXP_ACCOUNT_ID": suitetest.Account, "AXP_CLIENT_ID": "sandbox-client", "AXP_CLIENT_SECRET": "sandbox-secret",
 		"AXP_APP_KEY": "sandbox-appkey", "AXP_CHANNEL_PROVIDER_ID": suitetest.Provider,
 		"AXP_CALL_TIMEOUT": "4s", "AXP_TOKEN_BACKOFF_MAX": "2s", "OUTBOX_RETRY_MAX": "2s",
+		"BACKFILL_HOLE_WAIT": "3s", "BACKFILL_ECHO_WAIT": "6s", "BACKFILL_QUIET_AFTER": "15s",
 		"HEARTBEAT_INTERVAL": "3s", "CLIENT_IDLE_TIMEOUT": "20s", "DRAIN_SPREAD": "2s", "DRAIN_GRACE": "2s",
 		"DELIVERY_QUEUE_BYTES": "64KiB", "STREAM_WRITE_TIMEOUT": "4s", "DELIVERY_STALL_TIMEOUT": "6s",
 		"GRPC_CLIENT_KEEPALIVE_TIME": "10s", "GRPC_CLIENT_KEEPALIVE_TIMEOUT": "3s",

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -21,9 +22,10 @@ type use struct {
 }
 
 const (
-	// A process at rest may hold a few goroutines more than before: connections
-	// that idle out, and timers of the libraries.
-	spareGoroutines = 30
+	// A process at rest may hold more goroutines than before: two for each HTTP
+	// connection that idles for a minute and more until it is closed. What leaks
+	// with each stream, call or callback leaks by the hundred here.
+	spareGoroutines = 80
 	// Memory that is free again is not given back at once, and the caches of what
 	// was stored meanwhile are no leak.
 	spareMemory = 48 << 20
@@ -74,6 +76,24 @@ func (s *service) measure(ctx context.Context) (use, error) {
 		return u, fmt.Errorf("%s does not tell go_goroutines and process_resident_memory_bytes", s.Name)
 	}
 	return u, nil
+}
+
+// profile keeps what the goroutines of a pod that has too many are doing.
+func (s *service) profile(ctx context.Context, file string) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.admin+"/debug/pprof/goroutine?debug=1", nil)
+	if err != nil {
+		return
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return // it would have been of use, no more
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err == nil {
+		_ = os.WriteFile(file, body, 0o600) // the same
+	}
 }
 
 // resident reads a process's memory from the system; 0 where it does not tell.
@@ -127,7 +147,8 @@ func (r *run) rest(ctx context.Context, moment, before string) error {
 		}
 		if before != "" {
 			if what := leaked(s.usage[before], s.usage[moment]); what != "" {
-				r.report.Leaks = append(r.report.Leaks, s.Name+": "+what)
+				r.report.Leaks = append(r.report.Leaks, s.Name+" "+moment+": "+what)
+				s.profile(ctx, filepath.Join(r.stage.logs, s.Name+" "+moment+".goroutines"))
 			}
 		}
 	}
