@@ -54,7 +54,7 @@ func load(vars map[string]string) (orchestrator.Config, error) {
 func variables(axpURL string, more map[string]string) map[string]string {
 	vars := map[string]string{
 		"AXP_BASE_URL": axpURL, "AXP_ACCOUNT_ID": axptest.AccountID, "AXP_CLIENT_ID": "client", "AXP_CLIENT_SECRET": "secret",
-		"AXP_APP_KEY": "key", "AXP_CHANNEL_PROVIDER_ID": axptest.ProviderID, "AXP_MAX_ATTEMPTS": "1", "AXP_CALL_TIMEOUT": "5s",
+		"AXP_APP_KEY": "key", "AXP_CHANNEL_PROVIDER_ID": axptest.ProviderID, "AXP_MAX_ATTEMPTS": "1", "AXP_CALL_TIMEOUT": "5s", "AXP_BREAKER_OPEN": "50ms",
 		"WEBHOOK_PUBLIC_URL": "https://chat.example.com", "WEBHOOK_SECRET": "0123456789abcdef0123456789abcdef",
 		"OUTBOX_PARTITIONS": "4", "OUTBOX_RETRY_MIN": "20ms", "OUTBOX_RETRY_MAX": "100ms", "OUTBOX_UNCERTAIN_WAIT": "20ms",
 	}

@@ -96,7 +96,7 @@ func (c *Client) repeat(ctx context.Context, op Operation, attempt func() *Error
 // repeatable is the rule that Operation documents.
 func repeatable(op Operation, fail *Error) bool {
 	if errors.Is(fail.Cause, ErrInvalidRequest) || errors.Is(fail.Cause, context.Canceled) ||
-		errors.Is(fail.Cause, context.DeadlineExceeded) {
+		errors.Is(fail.Cause, context.DeadlineExceeded) || errors.Is(fail.Cause, ErrClosed) || fail.refusedHere() {
 		return false
 	}
 	if fail.Status == http.StatusTooManyRequests || (fail.Status == 0 && fail.Outcome == NotApplied) {
@@ -113,7 +113,7 @@ func (c *Client) authorised(ctx context.Context, r request) *Error {
 	if fail != nil {
 		return fail
 	}
-	fail = c.exchange(ctx, r, token.value)
+	fail = c.through(ctx, r.op, func() *Error { return c.exchange(ctx, r, token.value) })
 	if fail == nil || fail.Status != http.StatusUnauthorized {
 		return fail
 	}
@@ -124,7 +124,7 @@ func (c *Client) authorised(ctx context.Context, r request) *Error {
 	if renewal != nil {
 		return renewal
 	}
-	fail = c.exchange(ctx, r, token.value)
+	fail = c.through(ctx, r.op, func() *Error { return c.exchange(ctx, r, token.value) })
 	c.tokens.renewalHelped(fail == nil || fail.Status != http.StatusUnauthorized)
 	return fail
 }

@@ -8,9 +8,13 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/sony/gobreaker/v2"
+
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/limiter"
 )
 
 // maxAnswer bounds what is read of an answer; media are streamed instead. A
@@ -54,7 +58,10 @@ type Client struct {
 	observer   *observer
 	operations map[string]Operation
 	tokens     *tokens
+	limiter    *limiter.Limiter
+	breaker    *breaker
 	userAgent  string
+	failing    atomic.Bool // as was logged
 }
 
 // NewClient checks the account and builds its client. It makes no call.
@@ -106,6 +113,11 @@ func NewClient(p Params) (*Client, error) {
 		c.operations[op.Name] = op
 	}
 	c.tokens = newTokens(c)
+	c.limiter = limiter.New(limiter.Params{Config: c.config.Limit, Clock: c.clock, Patience: c.config.MaxAdvisedWait})
+	c.breaker = newBreaker(c.config.Breaker, c.config.CallTimeout, c.tellBreaker)
+	if err := c.observer.watch(c); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -128,10 +140,29 @@ func (c *Client) CredentialsStatus() error {
 	return asError(c.tokens.status())
 }
 
+// tellBreaker logs what the breaker does, once for each change. The trials in
+// between say nothing new.
+func (c *Client) tellBreaker(to gobreaker.State) {
+	switch to {
+	case gobreaker.StateOpen:
+		if c.failing.CompareAndSwap(false, true) {
+			c.log.Error("AXP keeps failing; calls of the account are held back, and one at a time is tried")
+		}
+	case gobreaker.StateClosed:
+		if c.failing.CompareAndSwap(true, false) {
+			c.log.Info("AXP is well again; calls of the account are made as usual")
+		}
+	case gobreaker.StateHalfOpen:
+	}
+}
+
 // Close ends what the client does on its own, waits for it, and gives up idle
-// connections. Calls after it fail with ErrClosed if they need a new token.
+// connections. Calls after it fail with ErrClosed.
 func (c *Client) Close() error {
+	c.observer.close()
 	c.tokens.close()
+	c.breaker.close()
+	c.limiter.Close()
 	c.http.CloseIdleConnections()
 	return nil
 }

@@ -3,6 +3,8 @@ package axp
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/axpchat/connector/services/session-orchestrator/internal/limiter"
 )
 
 // Config holds the figures of a Client. AXP publishes none, so each is a
@@ -19,6 +21,10 @@ type Config struct {
 	// MaxAdvisedWait is the longest Retry-After that a call sits out itself;
 	// after a longer one the call fails and tells how long to wait.
 	MaxAdvisedWait time.Duration `env:"AXP_MAX_RETRY_AFTER" default:"10s" doc:"Longest Retry-After of AXP that a call waits for; a longer one is passed on to the caller."`
+	// Limit bounds how many calls are under way at once.
+	Limit limiter.Config
+	// Breaker says when calls are held back because AXP fails.
+	Breaker BreakerConfig
 	// TokenRenewAt is the part of a token's life after which it is renewed.
 	TokenRenewAt float64 `env:"AXP_TOKEN_RENEW_AT" default:"0.8" doc:"Part of an access token's life after which it is renewed."`
 	// TokenFallbackLife is the life of a token that comes without expires_in.

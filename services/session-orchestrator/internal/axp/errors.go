@@ -26,6 +26,12 @@ var (
 	// ErrForeignMedia says that a media address points to a host that the
 	// account does not allow.
 	ErrForeignMedia = errors.New("the media address is not on an allowed host")
+	// ErrHeldBack says that the call was not made because AXP keeps failing;
+	// after RetryAfter one is tried again.
+	ErrHeldBack = errors.New("AXP keeps failing; calls are held back for a moment")
+	// ErrBusy says that the call was not made because AXP wants fewer calls of
+	// the account: it has to wait too long, or too many wait already.
+	ErrBusy = errors.New("the account has too many calls to AXP")
 	// ErrClosed says that the Client has been closed.
 	ErrClosed = errors.New("the AXP client is closed")
 )
@@ -61,7 +67,8 @@ type Error struct {
 	Status int
 	// Problem is what AXP said.
 	Problem Problem
-	// RetryAfter is how long AXP asks to wait, 0 where it does not say.
+	// RetryAfter is how long AXP asks to wait, or how long the connector itself
+	// holds calls back; 0 where neither says.
 	RetryAfter time.Duration
 	// RequestID and LogID are AXP's x-request-id and av-log-id.
 	RequestID string
@@ -158,7 +165,7 @@ func (e *Error) reason() (axpchatv1.ErrorReason, string) {
 		return axpchatv1.ErrorReason_ERROR_REASON_AXP_CREDENTIALS, "AXP refuses the connector's " + e.refused()
 	case e.Status == http.StatusNotFound:
 		return axpchatv1.ErrorReason_ERROR_REASON_AXP_NOT_FOUND, "AXP does not know what the request names"
-	case e.Status == http.StatusTooManyRequests:
+	case e.Status == http.StatusTooManyRequests, errors.Is(e.Cause, ErrBusy):
 		return axpchatv1.ErrorReason_ERROR_REASON_AXP_RATE_LIMITED, "AXP limits the connector's calls"
 	case e.Status == http.StatusForbidden:
 		return axpchatv1.ErrorReason_ERROR_REASON_AXP_REJECTED, "AXP does not permit the request for this account"

@@ -144,6 +144,9 @@ func (c *Client) UploadMedia(ctx context.Context, signedURL string, file MediaFi
 		}
 		r.ContentLength = int64(len(head)) + file.Size + int64(len(tail))
 		r.Header.Set("Content-Type", contentType)
+		if fail := c.pass(ctx, op); fail != nil {
+			return fail
+		}
 		began := c.clock.Now()
 		// The caller's context bounds an upload, not the limit of one call:
 		// large files take as long as they take.
@@ -152,6 +155,7 @@ func (c *Client) UploadMedia(ctx context.Context, signedURL string, file MediaFi
 			fail = c.read(response, request{op: op, out: out})
 		}
 		c.observeMedia(ctx, op, began, response, fail)
+		c.heed(ctx, fail)
 		return fail
 	}()
 	end(fail)
@@ -236,6 +240,9 @@ func (c *Client) DownloadMedia(ctx context.Context, signedURL string) (*Media, e
 }
 
 func (c *Client) download(ctx context.Context, op Operation, address string) (*Media, *Error) {
+	if fail := c.pass(ctx, op); fail != nil {
+		return nil, fail
+	}
 	// The limit of one call holds until the headers are there; the content may
 	// take as long as the caller's context allows.
 	attempt, cancel := context.WithCancelCause(ctx)
@@ -253,6 +260,7 @@ func (c *Client) download(ctx context.Context, op Operation, address string) (*M
 		fail = c.read(response, request{op: op})
 	}
 	c.observeMedia(ctx, op, began, response, fail)
+	c.heed(ctx, fail)
 	if fail != nil {
 		cancel(nil)
 		return nil, fail

@@ -25,6 +25,8 @@ type observer struct {
 	duration metric.Float64Histogram
 	retries  metric.Int64Counter
 	renewals metric.Int64Counter
+	throttle metric.Int64Counter
+	gauges   gauges
 	account  attribute.KeyValue
 	server   attribute.KeyValue
 }
@@ -56,11 +58,18 @@ func newObserver(p *telemetry.Providers, account, host string) (*observer, error
 	if err != nil {
 		return nil, fmt.Errorf("metric of renewals: %w", err)
 	}
+	throttle, err := meter.Int64Counter("axpchat_axp_throttled_total",
+		metric.WithDescription("Calls to AXP that were not made, or that AXP refused, because there were too many or AXP failed, by reason."))
+	if err != nil {
+		return nil, fmt.Errorf("metric of throttled calls: %w", err)
+	}
 	return &observer{
 		tracer:   tracers.Tracer(instrumentation),
 		duration: duration,
 		retries:  retries,
 		renewals: renewals,
+		throttle: throttle,
+		gauges:   gauges{meter: meter},
 		account:  attribute.String("account", account),
 		server:   attribute.String("server.address", host),
 	}, nil
@@ -112,6 +121,11 @@ func (o *observer) retry(ctx context.Context, op Operation, fail *Error) {
 
 func (o *observer) renewal(ctx context.Context, result string) {
 	o.renewals.Add(ctx, 1, metric.WithAttributes(o.account, attribute.String("result", result)))
+}
+
+// throttled counts a call that was held back.
+func (o *observer) throttled(ctx context.Context, reason string) {
+	o.throttle.Add(ctx, 1, metric.WithAttributes(o.account, attribute.String("reason", reason)))
 }
 
 // statusClass sorts an exchange into a handful of classes.

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"github.com/axpchat/connector/services/session-orchestrator/internal/limiter"
 )
 
 // The base paths of AXP's interfaces under the origin.
@@ -64,6 +66,8 @@ type Operation struct {
 	// the same, because nothing in the body is needed. Taking it for a failure
 	// would have the caller repeat what AXP has confirmed.
 	BodyOptional bool
+	// Class is how urgent its calls are, where several wait.
+	Class Class
 	// Why is the reason for the rule.
 	Why string
 }
@@ -71,6 +75,28 @@ type Operation struct {
 // Operations lists every operation that a Client can call. The rules follow
 // from AXP having no means of idempotency.
 func Operations() []Operation {
+	operations := rules()
+	for i := range operations {
+		operations[i].Class = urgency(operations[i].Name)
+	}
+	return operations
+}
+
+// urgency puts what customers wait for first. Listing engagements belongs to
+// the life cycle: it is how a creation with an unclear outcome is settled.
+func urgency(operation string) Class {
+	switch operation {
+	case OpSendMessage:
+		return limiter.Messages
+	case OpCreateSession, OpGetSession, OpAppendIdentifiers, OpUpdateSessionParameters, OpDeleteSession,
+		OpCreateEngagement, OpListEngagements, OpGetEngagement, OpJoinEngagement, OpDisconnectEngagement:
+		return limiter.LifeCycle
+	default:
+		return limiter.Background
+	}
+}
+
+func rules() []Operation {
 	const (
 		session      = chatBase + "/accounts/{accountId}/sessions/{sessionId}"
 		engagement   = chatBase + "/accounts/{accountId}/engagements/{engagementId}"
