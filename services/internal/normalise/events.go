@@ -28,8 +28,10 @@ func participant(o *object) *axpchatv1.Participant {
 	}
 }
 
+const participantTypePrefix = "PARTICIPANT_TYPE_"
+
 func participantType(o *object, key string) axpchatv1.ParticipantType {
-	return axpchatv1.ParticipantType(o.enum(key, "PARTICIPANT_TYPE_", axpchatv1.ParticipantType_value))
+	return axpchatv1.ParticipantType(o.enum(key, participantTypePrefix, axpchatv1.ParticipantType_value))
 }
 
 func engagementCreated(o *object) *axpchatv1.EngagementCreated {
@@ -55,13 +57,14 @@ func engagementCreated(o *object) *axpchatv1.EngagementCreated {
 func customerIdentifiers(o *object) map[string]*axpchatv1.IdentifierValues {
 	var out map[string]*axpchatv1.IdentifierValues
 	o.object("customerIdentifiers", func(inner *object) {
-		out = make(map[string]*axpchatv1.IdentifierValues, len(inner.fields))
-		for name, value := range inner.fields {
-			if text, single := scalar(value); single {
-				out[name] = &axpchatv1.IdentifierValues{Values: []string{text}}
-				inner.drop(name)
-			} else if _, isList := value.([]any); isList || value == nil {
-				out[name] = &axpchatv1.IdentifierValues{Values: inner.texts(name)}
+		out = make(map[string]*axpchatv1.IdentifierValues, len(inner.inner))
+		for i := range inner.inner {
+			n := &inner.inner[i]
+			if text, single := n.scalar(); single {
+				out[n.key] = &axpchatv1.IdentifierValues{Values: []string{text}}
+				n.taken = true
+			} else if n.kind == list || n.kind == null {
+				out[n.key] = &axpchatv1.IdentifierValues{Values: n.texts()}
 			}
 		}
 	})

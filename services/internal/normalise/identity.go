@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -30,7 +31,7 @@ import (
 func identify(o *object, eventType string, raw []byte) string {
 	parts := identity(o, eventType)
 	if parts == nil {
-		parts = []string{"content", canonical(o.fields)}
+		parts = []string{"content", canonical((*node)(o))}
 	}
 	for _, part := range parts {
 		if strings.ContainsRune(part, utf8.RuneError) {
@@ -99,14 +100,17 @@ func version(o *object) string {
 	if date := instant(o, "lastUpdatedAt"); date != "" {
 		return date
 	}
-	rest := newObject(o.fields)
+	rest := *o
+	rest.inner = slices.Clone(o.inner)
 	for _, ofTheCall := range []string{"correlationId", "eventDate", "receivedAt"} {
 		rest.drop(ofTheCall)
 	}
 	if index := position(o); index != "" {
-		rest.fields["messageIndex"] = index
+		if n := rest.find("messageIndex"); n != nil {
+			n.kind, n.spelling = text, index
+		}
 	}
-	return "content " + canonical(rest.fields)
+	return "content " + canonical((*node)(&rest))
 }
 
 // dialogOf names the dialog; the key says whose name it is, for AXP and a
@@ -134,7 +138,7 @@ func messageID(o *object, fromCustomer bool) string {
 	if which := whichMessage(o); which != nil {
 		return newID("derived", which...)
 	}
-	return newID("derived", "content", canonical(o.fields))
+	return newID("derived", "content", canonical((*node)(o)))
 }
 
 // looksLikeOurs tells whether a providerMessageId can be a message id of the
@@ -157,14 +161,17 @@ func looksLikeOurs(id string) bool {
 // newID hashes the parts, each with its length in front, so that no two lists of
 // parts look alike. The result has at most 57 characters out of [a-z0-9A-Z_-].
 func newID(kind string, parts ...string) string {
-	h := sha256.New()
+	size := 0
 	for _, part := range parts {
-		var size [8]byte
-		binary.BigEndian.PutUint64(size[:], uint64(len(part)))
-		h.Write(size[:])
-		h.Write([]byte(part))
+		size += 8 + len(part)
 	}
-	return strings.ToLower(kind) + "-" + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:24])
+	all := make([]byte, 0, size)
+	for _, part := range parts {
+		all = binary.BigEndian.AppendUint64(all, uint64(len(part)))
+		all = append(all, part...)
+	}
+	sum := sha256.Sum256(all)
+	return strings.ToLower(kind) + "-" + base64.RawURLEncoding.EncodeToString(sum[:24])
 }
 
 // position is the messageIndex as text; 7, "7" and 7.0 are one.
@@ -183,9 +190,10 @@ func position(o *object) string {
 // instant is a time as a text that does not depend on how its zone was written;
 // what can't be read as a time counts as it is.
 func instant(o *object, key string) string {
-	text, isText := o.fields[key].(string)
-	if t, ok := parseTime(text); isText && ok {
-		return "at " + strconv.FormatInt(t.GetSeconds(), 10) + "." + strconv.Itoa(int(t.GetNanos())) + finer(text)
+	if n := o.find(key); n != nil && n.kind == text {
+		if t, ok := parseTime(n.spelling); ok {
+			return "at " + strconv.FormatInt(t.GetSeconds(), 10) + "." + strconv.Itoa(int(t.GetNanos())) + finer(n.spelling)
+		}
 	}
 	if v := o.value(key); v != "" {
 		return "as " + v

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/axpchat/connector/services/internal/kit/keyring"
 )
@@ -34,57 +36,73 @@ var (
 // byteOrderMark is what some senders put in front of UTF-8.
 const byteOrderMark = "\uFEFF"
 
-// decode reads one JSON object. Numbers keep their spelling; of a repeated key
-// the last one counts; bytes that are not UTF-8 become U+FFFD.
-func decode(raw []byte) (map[string]any, error) {
-	if !json.Valid(raw) { // which itself gives up on 10,000 levels
-		return nil, ErrNotJSON
-	}
-	if err := measure(raw); err != nil {
-		return nil, err
-	}
-	if text := bytes.TrimLeft(raw, " \t\r\n"); text[0] != '{' {
-		return nil, ErrNotObject
-	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	var tree map[string]any
-	if err := dec.Decode(&tree); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotJSON, err)
-	}
-	return tree, nil
-}
+// canonical writes a value in one way only: keys sorted, no white space. It leaves
+// out what is taken.
+func canonical(n *node) string { return string(appendJSON(nil, n, nil)) }
 
-// measure looks at what stands outside of strings. It runs before the decoder,
-// which would build whatever it is given.
-func measure(raw []byte) error {
-	depth, values, inString := 0, 1, false
-	for i := 0; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case inString && c == '\\':
-			i++ // whatever is escaped does not end the string
-		case c == '"':
-			inString = !inString
-		case inString:
-		case c == '{' || c == '[':
-			if depth++; depth > MaxDepth {
-				return ErrTooDeep
+// appendJSON writes a value with every text changed, keys excepted; a nil change
+// leaves them. Ids are made of what it writes, so it is what encoding/json
+// wrote, when ids were first made, of the same value in maps.
+func appendJSON(out []byte, n *node, change func(string) string) []byte {
+	switch n.kind {
+	case null:
+		return append(out, "null"...)
+	case text:
+		if change != nil {
+			return appendText(out, change(n.spelling))
+		}
+		return appendText(out, n.spelling)
+	case list:
+		out = append(out, '[')
+		for i := range n.inner {
+			if i > 0 {
+				out = append(out, ',')
 			}
-			values++
-		case c == '}' || c == ']':
-			depth--
-		case c == ',':
-			values++
+			out = appendJSON(out, &n.inner[i], change)
 		}
-		if values > MaxValues {
-			return ErrTooMany
+		return append(out, ']')
+	case fields:
+		out = append(out, '{')
+		for i, field := range sorted(n.inner) {
+			if i > 0 {
+				out = append(out, ',')
+			}
+			out = append(appendText(out, field.key), ':')
+			out = appendJSON(out, field, change)
 		}
+		return append(out, '}')
+	default:
+		return append(out, n.spelling...)
 	}
-	return nil
 }
 
-// canonical writes a value in one way only: keys sorted, no white space.
-func canonical(v any) string {
+// sorted lists the fields that are not taken.
+func sorted(all []node) []*node {
+	out := make([]*node, 0, len(all))
+	for i := range all {
+		if !all[i].taken {
+			out = append(out, &all[i])
+		}
+	}
+	slices.SortFunc(out, func(a, b *node) int { return strings.Compare(a.key, b.key) })
+	return out
+}
+
+// appendText writes a string. Where something in it has to be escaped, it is up
+// to encoding/json how.
+func appendText(out []byte, s string) []byte {
+	for _, r := range s {
+		if r < ' ' || r == '"' || r == '\\' || r == '\u2028' || r == '\u2029' || r == utf8.RuneError {
+			return append(out, encoded(s)...)
+		}
+	}
+	out = append(out, '"')
+	out = append(out, s...)
+	return append(out, '"')
+}
+
+// encoded is what encoding/json makes of a value.
+func encoded(v any) string {
 	var out strings.Builder
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
@@ -111,49 +129,26 @@ func proofOf(providerDialogID string) proof {
 	return proof{full: providerDialogID, public: public}
 }
 
-// outOfFields copies the fields without the event's proof, which is all that is
-// certain not to be a word of somebody's.
-func (p proof) outOfFields(fields map[string]any) map[string]any {
-	out := make(map[string]any, len(fields))
-	for key, v := range fields {
-		out[key] = walk(v, p.outOfText)
+// takeOut rewrites the texts in which the event's proof occurs, which is all that
+// is certain not to be a word of somebody's.
+func (p proof) takeOut(n *node) {
+	if n.kind == text {
+		n.spelling = p.outOfText(n.spelling)
 	}
-	return out
+	for i := range n.inner {
+		p.takeOut(&n.inner[i])
+	}
 }
 
-// outOf copies a value that no version understands without the event's proof,
-// and without those of other dialogs where they stand alone.
-func (p proof) outOf(v any) any {
-	return walk(v, func(text string) string { return keyring.PublicDialogID(p.outOfText(text)) })
-}
+// outOf rewrites a text that no version understands without the event's proof,
+// and without that of another dialog where it stands alone.
+func (p proof) outOf(text string) string { return keyring.PublicDialogID(p.outOfText(text)) }
 
 func (p proof) outOfText(text string) string {
 	if p.full == "" {
 		return text
 	}
 	return strings.ReplaceAll(text, p.full, p.public)
-}
-
-// walk copies a value with every string changed.
-func walk(v any, change func(string) string) any {
-	switch v := v.(type) {
-	case string:
-		return change(v)
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for key, inner := range v {
-			out[key] = walk(inner, change)
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i, inner := range v {
-			out[i] = walk(inner, change)
-		}
-		return out
-	default:
-		return v
-	}
 }
 
 // outOfRaw rewrites a valid JSON object token by token, so that order and
@@ -170,8 +165,8 @@ func (p proof) outOfRaw(raw []byte) string {
 		if err != nil {
 			return "" // the caller has checked the JSON: cannot happen
 		}
-		if _, isDelim := token.(json.Delim); !isDelim {
-			token = p.outOf(token)
+		if text, isText := token.(string); isText {
+			token = p.outOf(text)
 		}
 		w.write(token)
 	}
@@ -210,5 +205,5 @@ func (w *rawWriter) write(token json.Token) {
 		w.out.WriteRune(rune(delim))
 		return
 	}
-	w.out.WriteString(canonical(token))
+	w.out.WriteString(encoded(token))
 }

@@ -9,7 +9,7 @@ import (
 
 // senderType looks at who wrote a message, without taking it.
 func senderType(o *object) axpchatv1.ParticipantType {
-	return participantType(newObject(o.fields), "senderParticipantType")
+	return axpchatv1.ParticipantType(o.peekEnum("senderParticipantType", participantTypePrefix, axpchatv1.ParticipantType_value))
 }
 
 func message(o *object, fromCustomer bool) *axpchatv1.Message {
@@ -103,8 +103,8 @@ func body(o *object) *axpchatv1.MessageBody {
 
 // richMedia reads a richMediaPayload; nil where there is none or it is empty.
 func richMedia(o *object) *axpchatv1.RichMediaPayload {
-	if fields, ok := o.fields["richMediaPayload"].(map[string]any); ok && len(fields) == 0 {
-		o.drop("richMediaPayload")
+	if n := o.find("richMediaPayload"); n != nil && n.kind == fields && (*object)(n).empty() {
+		n.taken = true
 		return nil
 	}
 	var out *axpchatv1.RichMediaPayload
@@ -184,26 +184,23 @@ func attachments(o *object) []*axpchatv1.MessageAttachment {
 		have[file.GetAttachmentId()] = true
 		out = append(out, file)
 	})
-	o.list("attachmentIds", func(entry any) any {
-		if fields, ok := entry.(map[string]any); ok {
-			inner := newObject(fields)
-			if id := attachmentID(newObject(fields)); id != "" && have[id] {
-				return entry // what it says of the same file may differ
+	o.list("attachmentIds", func(entry *node) bool {
+		switch entry.kind {
+		case fields:
+			inner := (*object)(entry)
+			if id := peekAttachmentID(inner); id != "" && have[id] {
+				return false // what it says of the same file may differ
 			}
 			out = append(out, attachment(inner))
-			if len(inner.fields) == 0 {
-				return nil
+			return inner.empty()
+		case text:
+			if id := entry.spelling; !have[id] {
+				out = append(out, &axpchatv1.MessageAttachment{AttachmentId: id})
 			}
-			return inner.fields
+			return true
+		default:
+			return false
 		}
-		id, ok := entry.(string)
-		if !ok {
-			return entry
-		}
-		if !have[id] {
-			out = append(out, &axpchatv1.MessageAttachment{AttachmentId: id})
-		}
-		return nil
 	})
 	return out
 }
@@ -236,9 +233,20 @@ func attachmentID(o *object) string {
 	return id
 }
 
+// peekAttachmentID is the same without taking anything.
+func peekAttachmentID(o *object) string {
+	if id := o.peek("attachmentId"); id != "" {
+		return id
+	}
+	return o.peek("id")
+}
+
 // mediaID finds the id in a signed address, which may be relative:
 // …/media/{mediaId}?ttl=…&signature=…
 func mediaID(address string) string {
+	if address == "" {
+		return ""
+	}
 	u, err := url.Parse(address)
 	if err != nil {
 		return ""

@@ -51,11 +51,10 @@ type Result struct {
 // object gives one.
 func Callback(raw []byte) (Result, error) {
 	raw = bytes.TrimPrefix(raw, []byte(byteOrderMark))
-	tree, err := decode(raw)
+	o, err := decode(raw)
 	if err != nil {
 		return Result{}, err
 	}
-	o := newObject(tree)
 	r := Result{
 		Event: &axpchatv1.Event{},
 		Type:  o.peek("eventType"),
@@ -76,11 +75,11 @@ func Callback(raw []byte) (Result, error) {
 	r.Event.EventId = identify(o, r.Type, raw)
 	proof := proofOf(r.Keys.ProviderDialogID)
 	if proof.full != "" {
-		o = &object{fields: proof.outOfFields(o.fields)}
+		proof.takeOut((*node)(o))
 	}
 	r.read(o)
-	if len(o.fields) > 0 {
-		r.Event.ExtraJson = canonical(proof.outOf(o.fields))
+	if !o.empty() {
+		r.Event.ExtraJson = string(appendJSON(nil, (*node)(o), proof.outOf))
 	}
 	return r, nil
 }
@@ -88,7 +87,7 @@ func Callback(raw []byte) (Result, error) {
 // known tells whether the event is of a type that this version reads, and holds
 // at least something of what that type is about.
 func known(o *object, eventType string) bool {
-	if _, isText := o.fields["eventType"].(string); !isText {
+	if n := o.find("eventType"); n == nil || n.kind != text {
 		return false
 	}
 	var about []string
@@ -105,16 +104,10 @@ func known(o *object, eventType string) bool {
 		about = []string{"senderParticipantId", "senderParticipantType", "senderParticipantDisplayName"}
 	}
 	for _, key := range about {
-		switch v := o.fields[key].(type) {
-		case nil:
-		case map[string]any:
+		switch n := o.find(key); {
+		case n == nil || n.kind == null:
+		case n.kind == fields || n.kind == list || key != "body":
 			return true
-		case []any:
-			return true
-		default:
-			if _, usable := scalar(v); usable && key != "body" {
-				return true
-			}
 		}
 	}
 	return false
@@ -164,7 +157,7 @@ func (r *Result) read(o *object) {
 // AXP does not say who wrote it, an id of ours tells: only customers have one.
 func (r *Result) message(o *object) {
 	fromCustomer := senderType(o) == axpchatv1.ParticipantType_PARTICIPANT_TYPE_CUSTOMER ||
-		o.fields["senderParticipantType"] == nil && looksLikeOurs(o.peek("providerMessageId"))
+		o.absent("senderParticipantType") && looksLikeOurs(o.peek("providerMessageId"))
 	m := message(o, fromCustomer)
 	if fromCustomer {
 		r.Event.Payload = &axpchatv1.Event_MessageDelivered{MessageDelivered: m}

@@ -1,8 +1,6 @@
 package normalise
 
 import (
-	"encoding/json"
-	"maps"
 	"math"
 	"strconv"
 	"strings"
@@ -11,73 +9,98 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// object is a JSON object that is being read. What is read is taken out, so that
-// the rest is what this version does not understand: unknown fields, and known
-// ones whose type or word it cannot use.
-type object struct {
-	fields map[string]any
+// object is a JSON object that is being read. What is read is taken, so that the
+// rest is what this version does not understand: unknown fields, and known ones
+// whose type or word it cannot use.
+type object node
+
+// find returns a field that is not taken; nil where there is none.
+func (o *object) find(key string) *node {
+	for i := range o.inner {
+		if n := &o.inner[i]; n.key == key && !n.taken {
+			return n
+		}
+	}
+	return nil
 }
 
-// newObject leaves the given map as it is: the caller still needs it.
-func newObject(fields map[string]any) *object { return &object{fields: maps.Clone(fields)} }
+// present returns a field; null counts as absent, and is taken.
+func (o *object) present(key string) *node {
+	n := o.find(key)
+	if n != nil && n.kind == null {
+		n.taken = true
+		return nil
+	}
+	return n
+}
+
+// absent tells whether there is no field, or null.
+func (o *object) absent(key string) bool {
+	n := o.find(key)
+	return n == nil || n.kind == null
+}
+
+// empty tells whether all is taken.
+func (o *object) empty() bool {
+	for i := range o.inner {
+		if !o.inner[i].taken {
+			return false
+		}
+	}
+	return true
+}
 
 // peek returns a text or a number as text, without taking it.
 func (o *object) peek(key string) string {
-	switch v := o.fields[key].(type) {
-	case string:
-		return v
-	case json.Number:
-		return v.String()
-	default:
-		return ""
+	if n := o.find(key); n != nil && (n.kind == text || n.kind == number) {
+		return n.spelling
 	}
+	return ""
 }
 
 // value returns a field as text whatever its type, without taking it; empty
 // where there is none.
 func (o *object) value(key string) string {
-	switch v := o.fields[key].(type) {
-	case nil:
+	n := o.find(key)
+	switch {
+	case n == nil || n.kind == null:
 		return ""
-	case string, json.Number:
-		return o.peek(key)
+	case n.kind == text || n.kind == number:
+		return n.spelling
 	default:
-		return canonical(v)
+		return canonical(n)
 	}
 }
 
 // drop takes a field whose content is known otherwise.
-func (o *object) drop(key string) { delete(o.fields, key) }
+func (o *object) drop(key string) {
+	if n := o.find(key); n != nil {
+		n.taken = true
+	}
+}
 
 // text takes a string; a number is taken as it is written, for ids and codes
 // are numbers to some senders.
 func (o *object) text(key string) string {
-	switch o.fields[key].(type) {
-	case string, json.Number:
-		text := o.peek(key)
-		o.drop(key)
-		return text
-	case nil:
-		o.drop(key)
+	n := o.present(key)
+	if n == nil || n.kind != text && n.kind != number {
+		return ""
 	}
-	return ""
+	n.taken = true
+	return n.spelling
 }
 
 // time takes a time in one of the ways that AXP writes it.
 func (o *object) time(key string) *timestamppb.Timestamp {
-	if o.fields[key] == nil {
-		o.drop(key)
+	n := o.present(key)
+	if n == nil || n.kind != text {
 		return nil
 	}
-	text, ok := o.fields[key].(string)
+	t, ok := parseTime(n.spelling)
 	if !ok {
 		return nil
 	}
-	t, ok := parseTime(text)
-	if !ok {
-		return nil
-	}
-	o.drop(key)
+	n.taken = true
 	return t
 }
 
@@ -99,8 +122,7 @@ func parseTime(text string) (*timestamppb.Timestamp, bool) {
 
 // integer takes a whole number, also one that is written as a string or as 3.0.
 func (o *object) integer(key string) (int64, bool) {
-	if o.fields[key] == nil {
-		o.drop(key)
+	if o.present(key) == nil {
 		return 0, false
 	}
 	text := strings.TrimSpace(o.peek(key))
@@ -119,8 +141,7 @@ func (o *object) integer(key string) (int64, bool) {
 
 // decimal takes a number, also one that is written as a string.
 func (o *object) decimal(key string) (float64, bool) {
-	if o.fields[key] == nil {
-		o.drop(key)
+	if o.present(key) == nil {
 		return 0, false
 	}
 	f, ok := finite(strings.TrimSpace(o.peek(key)))
@@ -138,87 +159,89 @@ func finite(text string) (float64, bool) {
 // enum takes a word that the enum knows; any other word stays. The prefix is
 // that of the enum's values.
 func (o *object) enum(key, prefix string, values map[string]int32) int32 {
-	if o.fields[key] == nil {
-		o.drop(key)
+	if o.present(key) == nil {
 		return 0
 	}
-	word, ok := o.fields[key].(string)
-	if !ok {
-		return 0
-	}
-	n := values[prefix+strings.ToUpper(strings.TrimSpace(word))]
+	n := o.peekEnum(key, prefix, values)
 	if n != 0 {
 		o.drop(key)
 	}
 	return n
 }
 
+// peekEnum is the same without taking the word.
+func (o *object) peekEnum(key, prefix string, values map[string]int32) int32 {
+	n := o.find(key)
+	if n == nil || n.kind != text {
+		return 0
+	}
+	return values[prefix+strings.ToUpper(strings.TrimSpace(n.spelling))]
+}
+
 // object reads an inner object; what the reader leaves stays under the key.
 func (o *object) object(key string, read func(*object)) {
-	switch v := o.fields[key].(type) {
-	case nil:
-		o.drop(key)
-	case map[string]any:
-		inner := newObject(v)
-		read(inner)
-		o.drop(key)
-		if len(inner.fields) > 0 {
-			o.fields[key] = inner.fields
-		}
+	n := o.present(key)
+	if n == nil || n.kind != fields {
+		return
+	}
+	inner := (*object)(n)
+	read(inner)
+	n.taken = inner.empty()
+}
+
+// list calls read for each entry, which tells whether it took all of it.
+func (o *object) list(key string, read func(entry *node) (all bool)) {
+	if n := o.present(key); n != nil {
+		n.entries(read)
 	}
 }
 
-// list calls read for each entry. What read leaves stays in a list of the same
-// length, with empty objects for what was read completely, so that one can tell
-// which entry a leftover belongs to.
-func (o *object) list(key string, read func(entry any) (left any)) {
-	switch v := o.fields[key].(type) {
-	case nil:
-		o.drop(key)
-	case []any:
-		left, some := make([]any, len(v)), false
-		for i, entry := range v {
-			left[i] = map[string]any{}
-			if entry == nil {
-				continue
-			}
-			if rest := read(entry); rest != nil {
-				left[i], some = rest, true
-			}
+// entries reads a list; null counts as an empty one. What read leaves stays in a
+// list of the same length, with empty objects for what was read completely, so
+// that one can tell which entry a leftover belongs to.
+func (n *node) entries(read func(entry *node) (all bool)) {
+	if n.kind != list && n.kind != null {
+		return
+	}
+	n.taken = true
+	for i := range n.inner {
+		entry := &n.inner[i]
+		if entry.kind == null || read(entry) {
+			*entry = node{kind: fields}
+			continue
 		}
-		o.drop(key)
-		if some {
-			o.fields[key] = left
-		}
+		n.taken = false
 	}
 }
 
 // objects reads a list of objects; entries of other types stay.
 func (o *object) objects(key string, read func(*object)) {
-	o.list(key, func(entry any) any {
-		fields, ok := entry.(map[string]any)
-		if !ok {
-			return entry
+	o.list(key, func(entry *node) bool {
+		if entry.kind != fields {
+			return false
 		}
-		inner := newObject(fields)
+		inner := (*object)(entry)
 		read(inner)
-		if len(inner.fields) == 0 {
-			return nil
-		}
-		return inner.fields
+		return inner.empty()
 	})
 }
 
 // texts takes a list of strings; entries that are none stay.
 func (o *object) texts(key string) []string {
+	if n := o.present(key); n != nil {
+		return n.texts()
+	}
+	return nil
+}
+
+func (n *node) texts() []string {
 	var out []string
-	o.list(key, func(entry any) any {
-		text, ok := scalar(entry)
-		if !ok {
-			return entry
+	n.entries(func(entry *node) bool {
+		text, ok := entry.scalar()
+		if ok {
+			out = append(out, text)
 		}
-		out = append(out, text)
-		return nil
+		return ok
 	})
 	return out
 }
@@ -227,29 +250,21 @@ func (o *object) texts(key string) []string {
 func (o *object) textMap(key string) map[string]string {
 	var out map[string]string
 	o.object(key, func(inner *object) {
-		out = make(map[string]string, len(inner.fields))
-		for name, value := range inner.fields {
-			if value == nil {
-				inner.drop(name)
-			} else if text, ok := scalar(value); ok {
-				out[name] = text
-				inner.drop(name)
+		out = make(map[string]string, len(inner.inner))
+		for i := range inner.inner {
+			n := &inner.inner[i]
+			if n.kind == null {
+				n.taken = true
+			} else if text, ok := n.scalar(); ok {
+				out[n.key] = text
+				n.taken = true
 			}
 		}
 	})
 	return out
 }
 
-// scalar writes what people mean as a text where a text is asked for.
-func scalar(v any) (string, bool) {
-	switch v := v.(type) {
-	case string:
-		return v, true
-	case json.Number:
-		return v.String(), true
-	case bool:
-		return strconv.FormatBool(v), true
-	default:
-		return "", false
-	}
+// scalar is what people mean as a text where a text is asked for.
+func (n *node) scalar() (string, bool) {
+	return n.spelling, n.kind == text || n.kind == number || n.kind == boolean
 }
