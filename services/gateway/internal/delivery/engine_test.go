@@ -179,6 +179,31 @@ func TestCursorsThatCannotBeHonoured(t *testing.T) {
 
 // waitForFirst waits until the bus no longer uses what it read of the journal
 // before the purge.
+// TestACursorAheadOfTheLeaderIsWaitedFor: replicas hand out events that a slow
+// leader has still to apply; who has one must not be told that the journal is
+// another one.
+func TestACursorAheadOfTheLeaderIsWaitedFor(t *testing.T) {
+	b := bustest.Start(t)
+	e := startEngine(t, b, testConfig())
+	publish(t, b, "s1", "first", "")
+	s := attach(t, e, "s1", "")
+	at, err := parseCursor(next(t, s).GetCursor())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at.sequence++ // of an event that the leader does not show yet
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() {
+		<-time.After(300 * time.Millisecond)
+		publish(t, b, "s1", "second", "")
+	})
+	page, err := e.Read(t.Context(), Request{Session: bus.SessionKey{Account: account, Session: "s1"}, Cursor: at.String(), Created: time.Now()}, 10)
+	if err != nil || page.Reset != nil {
+		t.Fatalf("reset %v, error %v", page.Reset, err)
+	}
+}
+
 func waitForFirst(t testing.TB, b *bus.Bus) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)

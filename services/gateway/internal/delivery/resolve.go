@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/errs"
@@ -49,14 +51,33 @@ func (e *Engine) resolve(ctx context.Context, r Request) (cursor, *axpchatv1.Res
 	return c, nil, nil
 }
 
+const (
+	// leaderLag is how long the journal's leader may be behind an event that a
+	// client has: other replicas serve what is committed while the leader, slow or
+	// just come back, has still to apply it.
+	leaderLag  = 3 * time.Second
+	leaderPoll = 100 * time.Millisecond
+)
+
 // judge looks closer at a cursor that is outside of what the journal held a
 // moment ago.
 func (e *Engine) judge(ctx context.Context, c cursor, created time.Time) (axpchatv1.ResetReason, error) {
-	stream, err := e.bus.JS.Stream(ctx, bus.EventsStream)
-	if err != nil {
-		return 0, fmt.Errorf("read the journal's state: %w", err)
+	var state jetstream.StreamState
+	for began := time.Now(); ; {
+		stream, err := e.bus.JS.Stream(ctx, bus.EventsStream)
+		if err != nil {
+			return 0, fmt.Errorf("read the journal's state: %w", err)
+		}
+		state = stream.CachedInfo().State
+		if c.sequence <= state.LastSeq || time.Since(began) > leaderLag {
+			break
+		}
+		select {
+		case <-time.After(leaderPoll):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
 	}
-	state := stream.CachedInfo().State
 	switch {
 	case c.sequence > state.LastSeq:
 		// A journal that was restored from a copy continues its old numbers.
