@@ -167,15 +167,16 @@ func (c *cluster) consumers(ctx context.Context, stream string) []string {
 	out := []string{fmt.Sprintf("%s: %d messages, led by %s", stream, info.State.Msgs, info.Cluster.Leader)}
 	list := s.ListConsumers(ctx)
 	for i := range list.Info() {
-		line := fmt.Sprintf("%s: pending %d, ack pending %d, redelivered %d, waiting %d, delivered %d/%d, acked %d/%d", i.Name, i.NumPending, i.NumAckPending,
+		var line strings.Builder
+		fmt.Fprintf(&line, "%s: pending %d, ack pending %d, redelivered %d, waiting %d, delivered %d/%d, acked %d/%d", i.Name, i.NumPending, i.NumAckPending,
 			i.NumRedelivered, i.NumWaiting, i.Delivered.Consumer, i.Delivered.Stream, i.AckFloor.Consumer, i.AckFloor.Stream)
 		if i.Cluster != nil {
-			line += ", led by " + i.Cluster.Leader
+			fmt.Fprintf(&line, ", led by %s", i.Cluster.Leader)
 		}
 		for _, g := range i.PriorityGroups {
-			line += fmt.Sprintf(", pinned %s since %s", g.PinnedClientID, g.PinnedTS.Format(time.TimeOnly))
+			fmt.Fprintf(&line, ", pinned %s since %s", g.PinnedClientID, g.PinnedTS.Format(time.TimeOnly))
 		}
-		out = append(out, line)
+		out = append(out, line.String())
 	}
 	if list.Err() != nil {
 		out = append(out, list.Err().Error())
