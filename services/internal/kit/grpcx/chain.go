@@ -15,6 +15,8 @@ type Interceptor struct {
 	Name   string
 	Unary  grpc.UnaryServerInterceptor
 	Stream grpc.StreamServerInterceptor
+
+	guarded bool // the guard does on streams what this link does on calls
 }
 
 // Names of the links that every server has.
@@ -27,10 +29,10 @@ const (
 )
 
 // chain checks the links and returns them as gRPC takes them, outermost first.
-func chain(links []Interceptor) ([]grpc.UnaryServerInterceptor, []grpc.StreamServerInterceptor, error) {
+func chain(links []Interceptor, g *guard) ([]grpc.UnaryServerInterceptor, []grpc.StreamServerInterceptor, error) {
 	var (
 		unary  []grpc.UnaryServerInterceptor
-		stream []grpc.StreamServerInterceptor
+		stream = []grpc.StreamServerInterceptor{g.stream}
 		faults []error
 	)
 	seen := make(map[string]bool, len(links))
@@ -40,11 +42,14 @@ func chain(links []Interceptor) ([]grpc.UnaryServerInterceptor, []grpc.StreamSer
 			faults = append(faults, fmt.Errorf("interceptor %d has no name", i))
 		case seen[l.Name]:
 			faults = append(faults, fmt.Errorf("interceptor %s comes twice", l.Name))
-		case l.Unary == nil || l.Stream == nil:
+		case l.Unary == nil || l.Stream == nil && !l.guarded:
 			faults = append(faults, fmt.Errorf("interceptor %s must be for calls and for streams", l.Name))
 		}
 		seen[l.Name] = true
-		unary, stream = append(unary, l.Unary), append(stream, l.Stream)
+		unary = append(unary, l.Unary)
+		if !l.guarded {
+			stream = append(stream, l.Stream)
+		}
 	}
 	return unary, stream, errors.Join(faults...)
 }

@@ -29,47 +29,49 @@ func requestIDs() Interceptor {
 			_ = grpc.SetHeader(ctx, metadata.Pairs(RequestIDKey, id))
 			return next(WithRequestID(ctx, id), req)
 		},
-		Stream: func(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			id := incomingRequestID(s.Context())
-			_ = s.SetHeader(metadata.Pairs(RequestIDKey, id))
-			return next(srv, WithContext(WithRequestID(s.Context(), id), s))
-		},
+		guarded: true,
 	}
 }
 
 // accessLog writes a line and counts for every call. Calls that went well are
 // for debugging; metrics count them.
-func accessLog(log *slog.Logger, m *metrics, known *methods) Interceptor {
-	observe := func(ctx context.Context, method string, call func() error) error {
-		method = known.label(method)
-		done := m.start(ctx, method)
-		began := time.Now()
-		err := call()
-		code := status.Code(err)
-		attrs := []any{"method", method, "code", code.String(), "duration", time.Since(began), "request_id", RequestID(ctx)}
-		reason := ""
-		if err != nil {
-			reason = reasonName(err)
-			attrs = append(attrs, "reason", reason)
-		}
-		done(code, reason)
-		log.Log(ctx, level(code), "rpc", attrs...)
-		return err
-	}
+func accessLog(w *watch) Interceptor {
 	return Interceptor{
 		Name: NameAccessLog,
-		Unary: func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
-			err = observe(ctx, info.FullMethod, func() error {
-				var err error
-				resp, err = next(ctx, req)
-				return err
-			})
+		Unary: func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+			method, began := w.begin(ctx, info.FullMethod), time.Now()
+			resp, err := next(ctx, req)
+			w.end(ctx, method, began, err)
 			return resp, err
 		},
-		Stream: func(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			return observe(s.Context(), info.FullMethod, func() error { return next(srv, s) })
-		},
+		guarded: true,
 	}
+}
+
+// watch is what is noted of every call and stream.
+type watch struct {
+	log     *slog.Logger
+	metrics *metrics
+	known   *methods
+}
+
+// begin counts a call in and returns what its method is called.
+func (w *watch) begin(ctx context.Context, fullMethod string) (method string) {
+	method = w.known.label(fullMethod)
+	w.metrics.begin(ctx, method)
+	return method
+}
+
+func (w *watch) end(ctx context.Context, method string, began time.Time, err error) {
+	code := status.Code(err)
+	attrs := []any{"method", method, "code", code.String(), "duration", time.Since(began), "request_id", RequestID(ctx)}
+	reason := ""
+	if err != nil {
+		reason = reasonName(err)
+		attrs = append(attrs, "reason", reason)
+	}
+	w.metrics.end(ctx, method, code, reason)
+	w.log.Log(ctx, level(code), "rpc", attrs...)
 }
 
 // reasonName is empty for calls whose caller went away, which have no reason.
@@ -95,61 +97,59 @@ func level(code codes.Code) slog.Level {
 // recovering turns a panic of a handler into an error, so that one broken
 // request does not end the process and everybody's streams with it.
 func recovering(log *slog.Logger) Interceptor {
-	fault := func(ctx context.Context, method string, err *error) {
-		v := recover()
-		if v == nil {
-			return
-		}
-		log.ErrorContext(ctx, "panic in a handler", "method", method, "request_id", RequestID(ctx),
-			"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-		internal := errs.New(axpchatv1.ErrorReason_ERROR_REASON_INTERNAL, "")
-		*err = errs.Status(internal, RequestID(ctx)).Err()
-	}
 	return Interceptor{
 		Name: NameRecover,
 		Unary: func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (_ any, err error) {
-			defer fault(ctx, info.FullMethod, &err)
+			defer func() {
+				if v := recover(); v != nil {
+					err = fault(ctx, log, info.FullMethod, v)
+				}
+			}()
 			return next(ctx, req)
 		},
-		Stream: func(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-			defer fault(s.Context(), info.FullMethod, &err)
-			return next(srv, s)
-		},
+		guarded: true,
 	}
 }
 
-// mapErrors turns every error into a status of the catalogue. It is the last
-// place that knows the cause, so it is the one that logs it.
+// fault logs a panic and makes the error that its caller gets.
+func fault(ctx context.Context, log *slog.Logger, method string, v any) error {
+	log.ErrorContext(ctx, "panic in a handler", "method", method, "request_id", RequestID(ctx),
+		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	return errs.Status(errs.New(axpchatv1.ErrorReason_ERROR_REASON_INTERNAL, ""), RequestID(ctx)).Err()
+}
+
+// mapErrors turns every error into a status of the catalogue.
 func mapErrors(log *slog.Logger) Interceptor {
-	convert := func(ctx context.Context, method string, err error) error {
-		if err == nil {
-			return nil
-		}
-		if gone(ctx, err) {
-			return status.FromContextError(context.Canceled).Err()
-		}
-		e := errs.From(err)
-		switch e.Reason {
-		case axpchatv1.ErrorReason_ERROR_REASON_INTERNAL:
-			log.ErrorContext(ctx, "call failed", "method", method, "request_id", RequestID(ctx), "error", err)
-		case axpchatv1.ErrorReason_ERROR_REASON_UNAVAILABLE,
-			axpchatv1.ErrorReason_ERROR_REASON_AXP_UNAVAILABLE,
-			axpchatv1.ErrorReason_ERROR_REASON_AXP_CREDENTIALS:
-			log.WarnContext(ctx, "call failed", "method", method, "request_id", RequestID(ctx), "error", err)
-		default:
-		}
-		return errs.Status(e, RequestID(ctx)).Err()
-	}
 	return Interceptor{
 		Name: NameErrors,
 		Unary: func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 			resp, err := next(ctx, req)
-			return resp, convert(ctx, info.FullMethod, err)
+			return resp, convert(ctx, log, info.FullMethod, err)
 		},
-		Stream: func(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			return convert(s.Context(), info.FullMethod, next(srv, s))
-		},
+		guarded: true,
 	}
+}
+
+// convert makes a status of an error. It is the last place that knows the cause,
+// so it is the one that logs it.
+func convert(ctx context.Context, log *slog.Logger, method string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if gone(ctx, err) {
+		return status.FromContextError(context.Canceled).Err()
+	}
+	e := errs.From(err)
+	switch e.Reason {
+	case axpchatv1.ErrorReason_ERROR_REASON_INTERNAL:
+		log.ErrorContext(ctx, "call failed", "method", method, "request_id", RequestID(ctx), "error", err)
+	case axpchatv1.ErrorReason_ERROR_REASON_UNAVAILABLE,
+		axpchatv1.ErrorReason_ERROR_REASON_AXP_UNAVAILABLE,
+		axpchatv1.ErrorReason_ERROR_REASON_AXP_CREDENTIALS:
+		log.WarnContext(ctx, "call failed", "method", method, "request_id", RequestID(ctx), "error", err)
+	default:
+	}
+	return errs.Status(e, RequestID(ctx)).Err()
 }
 
 // gone reports whether the call failed because its caller went away. Nobody
@@ -159,8 +159,7 @@ func gone(ctx context.Context, err error) bool {
 		(errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled)
 }
 
-// validating checks every message that comes in. On streams a broken message
-// ends Recv with the error; the handler may go on reading, or return it.
+// validating checks every message that comes in.
 func validating(v *Validator, self map[string]bool) Interceptor {
 	return Interceptor{
 		Name: NameValidate,
@@ -172,26 +171,8 @@ func validating(v *Validator, self map[string]bool) Interceptor {
 			}
 			return next(ctx, req)
 		},
-		Stream: func(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			if self[info.FullMethod] {
-				return next(srv, s)
-			}
-			return next(srv, &validatedStream{ServerStream: s, validator: v})
-		},
+		guarded: true,
 	}
-}
-
-type validatedStream struct {
-	grpc.ServerStream
-	validator *Validator
-}
-
-// RecvMsg reads and checks a message.
-func (s *validatedStream) RecvMsg(m any) error {
-	if err := s.ServerStream.RecvMsg(m); err != nil {
-		return err
-	}
-	return validateMessage(s.validator, m)
 }
 
 func validateMessage(v *Validator, m any) error {

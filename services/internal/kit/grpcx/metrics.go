@@ -41,17 +41,18 @@ func newMetrics(p *telemetry.Providers) (*metrics, error) {
 	return &metrics{active: active, failed: failed}, nil
 }
 
-// start counts a call in and returns what counts it out.
-func (m *metrics) start(ctx context.Context, method string) func(code codes.Code, reason string) {
+// begin counts a call in.
+func (m *metrics) begin(ctx context.Context, method string) {
+	m.active.Add(ctx, 1, metric.WithAttributes(attribute.String("method", method)))
+}
+
+// end counts it out.
+func (m *metrics) end(ctx context.Context, method string, code codes.Code, reason string) {
 	attr := attribute.String("method", method)
-	running := metric.WithAttributeSet(attribute.NewSet(attr))
-	m.active.Add(ctx, 1, running)
-	return func(code codes.Code, reason string) {
-		m.active.Add(ctx, -1, running)
-		if code != codes.OK {
-			m.failed.Add(ctx, 1, metric.WithAttributes(attr,
-				attribute.String("code", code.String()), attribute.String("reason", reason)))
-		}
+	m.active.Add(ctx, -1, metric.WithAttributes(attr))
+	if code != codes.OK {
+		m.failed.Add(ctx, 1, metric.WithAttributes(attr,
+			attribute.String("code", code.String()), attribute.String("reason", reason)))
 	}
 }
 
@@ -61,19 +62,28 @@ type methods struct {
 	once   sync.Once
 	server *grpc.Server
 	names  map[string]bool
+	// streams are the methods that may last as long as their callers stay.
+	streams map[string]bool
+}
+
+func (m *methods) look() {
+	m.names, m.streams = map[string]bool{}, map[string]bool{}
+	for service, info := range m.server.GetServiceInfo() {
+		for _, method := range info.Methods {
+			name := "/" + service + "/" + method.Name
+			m.names[name] = true
+			m.streams[name] = method.IsServerStream || method.IsClientStream
+		}
+	}
 }
 
 func (m *methods) has(fullMethod string) bool {
-	m.once.Do(func() {
-		m.names = map[string]bool{}
-		for service, info := range m.server.GetServiceInfo() {
-			for _, method := range info.Methods {
-				m.names["/"+service+"/"+method.Name] = true
-			}
-		}
-	})
+	m.once.Do(m.look)
 	return m.names[fullMethod]
 }
+
+// isCall tells whether the server has the method, and it is no stream.
+func (m *methods) isCall(fullMethod string) bool { return m.has(fullMethod) && !m.streams[fullMethod] }
 
 // label returns the method without its slash in front.
 func (m *methods) label(fullMethod string) string {

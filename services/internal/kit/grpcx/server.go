@@ -68,11 +68,11 @@ func NewServer(p ServerParams) (*Server, error) {
 		return nil, fmt.Errorf("gRPC server: %w", err)
 	}
 	known := &methods{}
-	links, err := p.links(known)
+	links, guard, err := p.links(known)
 	if err != nil {
 		return nil, fmt.Errorf("gRPC server: %w", err)
 	}
-	unary, stream, err := chain(links)
+	unary, stream, err := chain(links, guard)
 	if err != nil {
 		return nil, fmt.Errorf("gRPC server: %w", err)
 	}
@@ -83,9 +83,12 @@ func NewServer(p ServerParams) (*Server, error) {
 			otelgrpc.WithMeterProvider(p.Providers.Meter),
 			otelgrpc.WithPropagators(p.Providers.Propagator),
 			otelgrpc.WithFilter(func(info *stats.RPCTagInfo) bool {
-				// Probes are noise, and unknown methods are labels of a
-				// stranger's choice.
-				return known.has(info.FullMethodName) && !isHealth(info.FullMethodName)
+				// Probes are noise, unknown methods are labels of a stranger's
+				// choice, and a span that is open for hours tells nobody anything
+				// and costs each idle client 3 KiB. What streams do is counted by
+				// the chain and by their owners; the calls that they make have
+				// traces of their own.
+				return known.isCall(info.FullMethodName) && !isHealth(info.FullMethodName)
 			}),
 		)),
 		grpc.ChainUnaryInterceptor(unary...),
@@ -118,25 +121,27 @@ func NewServer(p ServerParams) (*Server, error) {
 	return s, nil
 }
 
-// links returns the chain, outermost first.
-func (p ServerParams) links(known *methods) ([]Interceptor, error) {
+// links returns the chain, outermost first, and what stands for those of its
+// links that are the kit's own on streams.
+func (p ServerParams) links(known *methods) ([]Interceptor, *guard, error) {
 	m, err := newMetrics(p.Providers)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	v := p.Validator
 	if v == nil {
 		if v, err = NewValidator(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	self := make(map[string]bool, len(p.SelfValidating))
 	for _, method := range p.SelfValidating {
 		self[method] = true
 	}
-	links := []Interceptor{requestIDs(), accessLog(p.Log, m, known), recovering(p.Log), mapErrors(p.Log)}
+	g := &guard{watch: watch{log: p.Log, metrics: m, known: known}, validator: v, self: self}
+	links := []Interceptor{requestIDs(), accessLog(&g.watch), recovering(p.Log), mapErrors(p.Log)}
 	links = append(links, p.Interceptors...)
-	return append(links, validating(v, self)), nil
+	return append(links, validating(v, self)), g, nil
 }
 
 // OnDrain adds a function that runs when the server begins to drain, before it

@@ -1,0 +1,71 @@
+package grpcx
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+)
+
+// guard does for streams, in the same order, what the kit's own links do for
+// calls. It does all of it in one frame of the stack: a stream's handler may
+// rest for hours, and Go gives half of a goroutine's stack back only when no
+// more than a quarter of it is in use. As links of their own they were 1.5 KiB
+// of that, and with it 8 KiB of every idle client.
+type guard struct {
+	watch
+	validator *Validator
+	self      map[string]bool // methods that check their messages themselves
+}
+
+// stream is the outermost interceptor.
+func (g *guard) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	gs := g.admit(s, info.FullMethod)
+	defer func() {
+		if v := recover(); v != nil {
+			err = fault(gs.ctx, g.log, info.FullMethod, v)
+		} else {
+			err = convert(gs.ctx, g.log, info.FullMethod, err)
+		}
+		g.end(gs.ctx, gs.method, gs.began, err)
+	}()
+	return next(srv, gs)
+}
+
+// admit accepts or makes the request id, tells it to the caller, and counts the
+// stream in.
+func (g *guard) admit(s grpc.ServerStream, fullMethod string) *guardedStream {
+	id := incomingRequestID(s.Context())
+	// It can only fail when headers are gone already, which nothing before this
+	// sends.
+	_ = s.SetHeader(metadata.Pairs(RequestIDKey, id))
+	gs := &guardedStream{ServerStream: s, ctx: WithRequestID(s.Context(), id), began: time.Now()}
+	if !g.self[fullMethod] {
+		gs.validator = g.validator
+	}
+	gs.method = g.begin(gs.ctx, fullMethod)
+	return gs
+}
+
+// guardedStream is a stream whose context has the request id, and whose messages
+// are checked.
+type guardedStream struct {
+	grpc.ServerStream
+	ctx       context.Context //nolint:containedctx // gRPC hands the context over this way
+	validator *Validator      // nil: the handler checks
+	method    string
+	began     time.Time
+}
+
+// Context returns the context of the stream.
+func (s *guardedStream) Context() context.Context { return s.ctx }
+
+// RecvMsg reads and checks a message. A broken one ends Recv with the error; the
+// handler may go on reading, or return it.
+func (s *guardedStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil || s.validator == nil {
+		return err
+	}
+	return validateMessage(s.validator, m)
+}
