@@ -10,36 +10,58 @@ import (
 	"github.com/axpchat/connector/services/gateway/internal/stream"
 )
 
-// Connect implements ChatServiceServer.
+// Connect implements ChatServiceServer. What it keeps on its stack counts for
+// every idle client, so it keeps little.
 func (s *Service) Connect(ss grpc.BidiStreamingServer[axpchatv1.ConnectRequest, axpchatv1.ConnectResponse]) error {
-	ctx := ss.Context()
-	p, err := principal(ctx)
+	r, w, err := s.connecting(ss)
 	if err != nil {
 		return err
 	}
-	w := newWriter(ss.Send, s.p.Streams.Config().WriteTimeout)
 	defer w.close()
-	return s.p.Streams.Accept(ctx, stream.Request{Transport: "grpc_connect", Principal: p}, w, receiver{ss}).Err()
+	return s.accept(ss, r, w)
+}
+
+func (s *Service) connecting(ss grpc.BidiStreamingServer[axpchatv1.ConnectRequest, axpchatv1.ConnectResponse]) (*stream.Request, *writer, error) {
+	p, err := principal(ss.Context())
+	if err != nil {
+		return nil, nil, err
+	}
+	return &stream.Request{Transport: "grpc_connect", Principal: p}, newWriter(ss.Send, s.p.Streams.Config().WriteTimeout), nil
+}
+
+func (s *Service) accept(ss grpc.BidiStreamingServer[axpchatv1.ConnectRequest, axpchatv1.ConnectResponse], r *stream.Request, w *writer) error {
+	end := s.p.Streams.Accept(ss.Context(), r, w, receiver{ss})
+	return end.Err()
 }
 
 // WatchEvents implements ChatServiceServer.
 func (s *Service) WatchEvents(req *axpchatv1.WatchEventsRequest, ss grpc.ServerStreamingServer[axpchatv1.WatchEventsResponse]) error {
+	st, w, err := s.watching(req, ss)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	end := st.Serve(ss.Context(), w)
+	return end.Err()
+}
+
+// watching opens a one-way stream.
+func (s *Service) watching(req *axpchatv1.WatchEventsRequest, ss grpc.ServerStreamingServer[axpchatv1.WatchEventsResponse]) (*stream.Stream, *writer, error) {
 	ctx := ss.Context()
 	p, err := principal(ctx)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	st, err := s.p.Streams.Open(ctx, stream.Request{
 		Transport: "grpc_watch", Principal: p, Session: req.GetSessionId(), Cursor: req.GetCursor(),
 	})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	w := newWriter(func(f *axpchatv1.ConnectResponse) error {
 		return ss.Send(&axpchatv1.WatchEventsResponse{Frame: f})
 	}, s.p.Streams.Config().WriteTimeout)
-	defer w.close()
-	return st.Serve(ctx, w).Err()
+	return st, w, nil
 }
 
 // receiver reads frames of Connect.

@@ -76,9 +76,13 @@ func (st *Stream) handle(ctx context.Context, r received) (End, bool) {
 // when its answer is in line. There are never more commands than results has
 // room for, so none waits to be read.
 func (st *Stream) start(ctx context.Context, done chan<- struct{}, work func(context.Context) result) {
+	if st.results == nil {
+		st.results = make(chan result, st.server.p.Config.InFlight)
+		st.workCtx, st.endWork = context.WithCancel(ctx)
+	}
 	st.inFlight++
 	st.commands++
-	ctx = auth.WithPrincipal(ctx, st.principal)
+	ctx = auth.WithPrincipal(st.workCtx, st.principal) //nolint:contextcheck // workCtx is a child of the first command's ctx, which all share
 	ctx = grpcx.WithRequestID(ctx, grpcx.RequestID(ctx)+"-"+strconv.Itoa(st.commands))
 	st.work.Go(func() {
 		if done != nil {

@@ -69,11 +69,14 @@ type Server struct {
 	draining bool
 	streams  map[*Stream]struct{}
 	left     chan struct{} // a stream has ended
+
+	again chan struct{} // closed, for streams that may have more to take
 }
 
 // NewServer returns a server without streams.
 func NewServer(p Params) (*Server, error) {
-	s := &Server{p: p, streams: map[*Stream]struct{}{}, left: make(chan struct{}, 1)}
+	s := &Server{p: p, streams: map[*Stream]struct{}{}, left: make(chan struct{}, 1), again: make(chan struct{})}
+	close(s.again)
 	meter := p.Meter.Meter("github.com/axpchat/connector/services/gateway/internal/stream")
 	var err error
 	if s.open, err = meter.Int64UpDownCounter("axpchat.gateway.streams", metric.WithDescription("Open streams, by transport.")); err != nil {
@@ -153,17 +156,22 @@ func (s *Server) attach(ctx context.Context, r Request, rec *busv1.SessionRecord
 
 // Accept serves a two-way stream from its first frame, which must be hello, to
 // its end. Where the transport knows the session already, r names it.
-func (s *Server) Accept(ctx context.Context, r Request, out Sender, in Receiver) End {
+func (s *Server) Accept(ctx context.Context, r *Request, out Sender, in Receiver) End {
 	frames := receive(ctx, in)
 	defer close(frames.stop)
-	st, err := s.hello(ctx, r, frames)
+	st, err := s.hello(ctx, *r, frames)
 	if err != nil {
-		if errors.Is(err, io.EOF) {
-			return newEnd(axpchatv1.CloseCode_CLOSE_CODE_UNSPECIFIED, "", io.EOF)
-		}
-		return s.Refuse(ctx, err, out)
+		return s.unopened(ctx, err, out)
 	}
 	return st.serve(ctx, out, frames)
+}
+
+// unopened ends a stream whose first frame led to nothing.
+func (s *Server) unopened(ctx context.Context, err error, out Sender) End {
+	if errors.Is(err, io.EOF) {
+		return newEnd(axpchatv1.CloseCode_CLOSE_CODE_UNSPECIFIED, "", io.EOF)
+	}
+	return s.Refuse(ctx, err, out)
 }
 
 // Refuse ends a stream that could not be opened: the client is told why.

@@ -38,8 +38,9 @@ type Stream struct {
 	server  *Server
 	r       Request
 	sub     subscription
-	welcome *axpchatv1.Welcome
-	reset   *axpchatv1.Reset
+	welcome *axpchatv1.Welcome // until it is sent
+	reset   *axpchatv1.Reset   // until it is sent
+	closed  bool               // the session was closed already when the stream began
 	leave   chan time.Duration // at most one: move, after so long
 	changed <-chan *nats.Msg   // the session's record has changed
 	forget  func()             // ends changed; may be nil
@@ -48,18 +49,27 @@ type Stream struct {
 	out       Sender
 	in        *frames // nil: one-way
 	principal *auth.Principal
-	results   chan result
+	results   chan result // nil: no command yet
 	inFlight  int
 	commands  int           // ever started
 	lastSend  chan struct{} // closed when the message before is answered
 	work      sync.WaitGroup
+	workCtx   context.Context //nolint:containedctx // of the commands; made with the first, since most streams have none
+	endWork   context.CancelFunc
 	timers    timers
+
+	// What the stream waits for, and what has come: see wait.
+	more     <-chan struct{} // closed: there may be more to take at once; nil: not
+	caughtUp <-chan struct{}
+	said     received
+	done     result
+	moveIn   time.Duration
 }
 
 func (s *Server) newStream(r Request, sub subscription, welcome *axpchatv1.Welcome, reset *axpchatv1.Reset) *Stream {
 	return &Stream{
 		server: s, r: r, sub: sub, welcome: welcome, reset: reset, principal: r.Principal,
-		leave: make(chan time.Duration, 1), results: make(chan result, s.p.Config.InFlight),
+		leave: make(chan time.Duration, 1),
 	}
 }
 
@@ -86,83 +96,157 @@ func (st *Stream) Serve(ctx context.Context, out Sender) End { return st.serve(c
 
 // serve runs the stream and closes it. The close frame is sent unless the
 // client has gone.
+//
+// A goroutine rests in here for as long as its client stays, thousands of them,
+// and Go shrinks a stack only when little of it is in use. So what takes room on
+// the stack is done by functions that have returned by then, and what must be
+// kept is kept in st.
 func (st *Stream) serve(ctx context.Context, out Sender, in *frames) End {
-	defer st.Close()
+	st.begin(ctx, out, in)
+	defer st.release()
+	end := st.run(ctx)
+	st.bid(ctx, &end)
+	return end
+}
+
+// begin takes what release gives back.
+func (st *Stream) begin(ctx context.Context, out Sender, in *frames) {
 	st.out, st.in = out, in
 	st.r.Heard.Touch()
 	st.server.add(ctx, st)
 	st.timers.start(st)
-	defer st.timers.stop()
+}
 
-	workCtx, cancel := context.WithCancel(ctx)
-	defer st.work.Wait()
-	defer cancel()
-	end := st.run(workCtx)
+// release ends the commands and gives back what the stream holds.
+func (st *Stream) release() {
+	if st.endWork != nil {
+		st.endWork()
+		st.work.Wait()
+	}
+	st.timers.stop()
+	st.Close()
+}
+
+// bid says goodbye.
+func (st *Stream) bid(ctx context.Context, end *End) {
 	if !errors.Is(end.cause, io.EOF) && !end.mute {
-		st.answerLast(workCtx)
+		st.answerLast(ctx)
 		end.Close.Cursor = st.sub.Cursor()
 		if err := st.out.Send(ctx, closeFrame(end.Close)); err != nil {
 			st.server.p.Log.DebugContext(ctx, "close frame can't be sent", "code", end.Close.GetCode().String(), "error", err)
 		}
 	}
 	st.server.remove(context.WithoutCancel(ctx), st, end.Close.GetCode())
-	return end
 }
 
 // run sends and receives until something ends the stream.
 func (st *Stream) run(ctx context.Context) End {
-	if end, over := st.greet(ctx); over {
-		return end
+	end, over := st.greet(ctx)
+	st.more, st.caughtUp = st.server.again, st.sub.CaughtUp()
+	for !over {
+		end, over = st.turn(ctx, st.wait(ctx))
 	}
-	again := make(chan struct{}) // closed: there may be more to take at once
-	close(again)
-	more, caughtUp := again, st.sub.CaughtUp()
-	t := &st.timers
-	for {
-		var next <-chan received
-		if st.in != nil && st.inFlight < st.server.p.Config.InFlight {
-			next = st.in.next
+	return end
+}
+
+// occasion is what a stream has waited for.
+type occasion int
+
+const (
+	clientLeft occasion = iota
+	wakeUp
+	caughtUp
+	mayPump
+	commandDone
+	recordChanged
+	frameCame
+	mustMove
+	clockRang
+)
+
+// wait returns when something has come. It keeps what in st.
+func (st *Stream) wait(ctx context.Context) occasion {
+	var next <-chan received
+	if st.in != nil && st.inFlight < st.server.p.Config.InFlight {
+		next = st.in.next
+	}
+	select {
+	case <-ctx.Done():
+		return clientLeft
+	case <-st.sub.Wake():
+		return wakeUp
+	case <-st.caughtUp:
+		return caughtUp
+	case <-st.more:
+		return mayPump
+	case st.done = <-st.results:
+		return commandDone
+	case <-st.changed:
+		return recordChanged
+	case st.said = <-next:
+		return frameCame
+	case st.moveIn = <-st.leave:
+		return mustMove
+	case <-st.timers.timer.C:
+		return clockRang
+	}
+}
+
+// turn does what the occasion asks for.
+func (st *Stream) turn(ctx context.Context, o occasion) (end End, over bool) {
+	switch o {
+	case clientLeft:
+		return st.gone()
+	case wakeUp:
+		st.more = st.server.again
+	case caughtUp:
+		st.caughtUp, st.more = nil, st.server.again
+	case mayPump:
+		var more bool
+		if more, end, over = st.pump(ctx); !more {
+			st.more = nil
 		}
-		var end End
-		var over bool
-		select {
-		case <-ctx.Done():
-			end, over = st.gone()
-		case <-st.sub.Wake():
-			more = again
-		case <-caughtUp:
-			caughtUp, more = nil, again
-		case <-more:
-			var left bool
-			if left, end, over = st.pump(ctx); !left {
-				more = nil
-			}
-		case r := <-st.results:
-			end, over = st.answer(ctx, r)
-		case <-st.changed:
-			end, over = st.follow(ctx)
-			caughtUp, more = st.sub.CaughtUp(), again
-		case f := <-next:
-			end, over = st.handle(ctx, f)
-		case after := <-st.leave:
-			end, over = st.send(ctx, goAwayFrame(after, st.sub.Cursor()))
-			t.shutdown.Reset(after + st.server.p.Config.DrainGrace)
-		case <-t.heartbeat.C:
-			end, over = st.send(ctx, pongFrame(""))
-		case <-t.reminder.C:
-			end, over = st.send(ctx, reminderFrame(st.principal.ExpireTime))
-		case <-t.idle.C:
-			end, over = st.checkIdle()
-		case <-t.expiry.C:
-			end, over = st.end(axpchatv1.CloseCode_CLOSE_CODE_TOKEN_EXPIRED, nil)
-		case <-t.age.C:
-			end, over = st.end(axpchatv1.CloseCode_CLOSE_CODE_MAX_AGE, nil)
-		case <-t.shutdown.C:
-			end, over = st.end(axpchatv1.CloseCode_CLOSE_CODE_SERVER_SHUTDOWN, nil)
-		}
-		if over {
-			return end
-		}
+	case commandDone:
+		r := st.done
+		st.done = result{}
+		return st.answer(ctx, r)
+	case recordChanged:
+		end, over = st.follow(ctx)
+		st.caughtUp, st.more = st.sub.CaughtUp(), st.server.again
+	case frameCame:
+		f := st.said
+		st.said = received{}
+		return st.handle(ctx, f)
+	case mustMove:
+		end, over = st.send(ctx, goAwayFrame(st.moveIn, st.sub.Cursor()))
+		st.timers.set(shutdown, st.moveIn+st.server.p.Config.DrainGrace)
+	case clockRang:
+		return st.ring(ctx)
+	}
+	return end, over
+}
+
+// ring does what is to be done at the time.
+func (st *Stream) ring(ctx context.Context) (End, bool) {
+	c, ok := st.timers.rung()
+	if !ok {
+		return End{}, false
+	}
+	switch c {
+	case heartbeat:
+		return st.send(ctx, pongFrame(""))
+	case reminder:
+		return st.send(ctx, reminderFrame(st.principal.ExpireTime))
+	case idle:
+		return st.checkIdle()
+	case expiry:
+		return st.end(axpchatv1.CloseCode_CLOSE_CODE_TOKEN_EXPIRED, nil)
+	case age:
+		return st.end(axpchatv1.CloseCode_CLOSE_CODE_MAX_AGE, nil)
+	case shutdown:
+		return st.end(axpchatv1.CloseCode_CLOSE_CODE_SERVER_SHUTDOWN, nil)
+	default:
+		return End{}, false
 	}
 }
 
@@ -172,11 +256,13 @@ func (st *Stream) greet(ctx context.Context) (End, bool) {
 	if end, over := st.send(ctx, welcome); over {
 		return end, over
 	}
-	st.welcome.Engagements = nil // a long stream must not hold on to them
-	if st.reset == nil {
+	st.closed = st.welcome.GetSession().GetStatus() == axpchatv1.SessionStatus_SESSION_STATUS_CLOSED
+	reset := st.reset
+	st.welcome, st.reset = nil, nil // a long stream must not hold on to them
+	if reset == nil {
 		return End{}, false
 	}
-	return st.send(ctx, resetFrame(st.reset))
+	return st.send(ctx, resetFrame(reset))
 }
 
 // pump sends events that wait, some at a time. More tells that there may be
@@ -188,7 +274,7 @@ func (st *Stream) pump(ctx context.Context) (more bool, end End, over bool) {
 		if !ok {
 			if code, ended := st.sub.End(); ended {
 				end, over = st.end(code, nil)
-			} else if complete && st.welcome.GetSession().GetStatus() == axpchatv1.SessionStatus_SESSION_STATUS_CLOSED {
+			} else if complete && st.closed {
 				end, over = st.end(axpchatv1.CloseCode_CLOSE_CODE_SESSION_CLOSED, nil)
 			}
 			return false, end, over
@@ -224,8 +310,7 @@ func (st *Stream) follow(ctx context.Context) (End, bool) {
 	st.sub.Close()
 	st.sub, st.joined = sub, len(rec.GetJoined())
 	if sub.Reset() != nil {
-		st.reset = sub.Reset()
-		return st.send(ctx, resetFrame(st.reset))
+		return st.send(ctx, resetFrame(sub.Reset()))
 	}
 	return End{}, false
 }
@@ -236,7 +321,7 @@ func (st *Stream) checkIdle() (End, bool) {
 	if silence >= limit {
 		return st.end(axpchatv1.CloseCode_CLOSE_CODE_IDLE, nil)
 	}
-	st.timers.idle.Reset(limit - silence)
+	st.timers.set(idle, limit-silence)
 	return End{}, false
 }
 

@@ -115,7 +115,7 @@ func (h *Handler) run(ctx context.Context, t *transport, r *http.Request, sessio
 	if err != nil {
 		return h.p.Streams.Refuse(ctx, err, t)
 	}
-	return h.p.Streams.Accept(ctx, stream.Request{Transport: "websocket", Principal: p, Session: session, Heard: heard}, t, t)
+	return h.p.Streams.Accept(ctx, &stream.Request{Transport: "websocket", Principal: p, Session: session, Heard: heard}, t, t)
 }
 
 // principal finds out who connects: by a ticket in the address, since browsers
