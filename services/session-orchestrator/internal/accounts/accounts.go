@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"log/slog"
 	"sort"
+	"sync"
+	"sync/atomic"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/errs"
@@ -72,14 +74,25 @@ func (r *Registry) Clients() []*axp.Client {
 	return out
 }
 
-// CheckCredentials asks AXP for a token of each account and logs who is
-// refused. It is for the start: a wrong secret shall be seen before a customer
-// meets it, yet not keep the others from being served.
+// CheckCredentials asks AXP for a token of each account, all at once. It is for
+// the start: a wrong secret shall be seen before a customer meets it, yet not
+// keep the others from being served. The clients log who is refused; log gets
+// how many there are.
 func (r *Registry) CheckCredentials(ctx context.Context, log *slog.Logger) {
-	for _, c := range r.Clients() {
-		if err := c.CheckCredentials(ctx); err != nil && ctx.Err() == nil {
-			log.WarnContext(ctx, "AXP gives no access token", "account", c.AccountID(), "error", err)
-		}
+	var (
+		group sync.WaitGroup
+		bad   atomic.Int64
+	)
+	for _, c := range r.clients {
+		group.Go(func() {
+			if err := c.CheckCredentials(ctx); err != nil {
+				bad.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	if n := bad.Load(); n > 0 && ctx.Err() == nil {
+		log.WarnContext(ctx, "accounts without an access token of AXP", "accounts", n, "of", len(r.clients))
 	}
 }
 

@@ -108,12 +108,31 @@ func repeatable(op Operation, fail *Error) bool {
 // authorised sends a request with the access token. If AXP refuses the token,
 // it is renewed once and the request is sent once more: a 401 means that
 // nothing was done, so this is safe for every operation.
+//
+// While AXP refuses all credentials no call is made.
 func (c *Client) authorised(ctx context.Context, r request) *Error {
 	token, fail := c.tokens.get(ctx)
 	if fail != nil {
+		if IsCredentials(fail) {
+			c.observer.throttled(ctx, "credentials")
+		}
 		return fail
 	}
-	fail = c.through(ctx, r.op, func() *Error { return c.exchange(ctx, r, token.value) })
+	if fail := c.refusals.check(r.op); fail != nil {
+		c.observer.throttled(ctx, "credentials")
+		return fail
+	}
+	fail = c.withToken(ctx, r, token)
+	if fail == nil || fail.Operation == r.op.Name {
+		c.refusals.note(r.op, fail)
+	}
+	return fail
+}
+
+// withToken sends a request, once more with another token if AXP refuses this
+// one.
+func (c *Client) withToken(ctx context.Context, r request, token token) *Error {
+	fail := c.through(ctx, r.op, func() *Error { return c.exchange(ctx, r, token.value) })
 	if fail == nil || fail.Status != http.StatusUnauthorized {
 		return fail
 	}

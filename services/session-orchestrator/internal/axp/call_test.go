@@ -279,8 +279,8 @@ func TestRefusalOfEveryTokenBringsNoStorm(t *testing.T) {
 	if got := f.tokenRequests(); got != 2 {
 		t.Errorf("got %d token requests, want 2: the first and one renewal", got)
 	}
-	if got := len(f.calls()); got != 21 {
-		t.Errorf("got %d calls, want 21: one was repeated", got)
+	if got := len(f.calls()); got != 4 {
+		t.Errorf("got %d calls, want 4: three that were refused, one of them twice", got)
 	}
 }
 

@@ -58,6 +58,7 @@ type Client struct {
 	observer   *observer
 	operations map[string]Operation
 	tokens     *tokens
+	refusals   *refusals
 	limiter    *limiter.Limiter
 	breaker    *breaker
 	userAgent  string
@@ -113,6 +114,7 @@ func NewClient(p Params) (*Client, error) {
 		c.operations[op.Name] = op
 	}
 	c.tokens = newTokens(c)
+	c.refusals = &refusals{client: c}
 	c.limiter = limiter.New(limiter.Params{Config: c.config.Limit, Clock: c.clock, Patience: c.config.MaxAdvisedWait})
 	c.breaker = newBreaker(c.config.Breaker, c.config.CallTimeout, c.tellBreaker)
 	if err := c.observer.watch(c); err != nil {
@@ -134,10 +136,15 @@ func (c *Client) CheckCredentials(ctx context.Context) error {
 	return asError(err)
 }
 
-// CredentialsStatus tells, without a call, why there is no valid access token
-// at the moment: nil where there is one or where none was needed yet.
+// CredentialsStatus tells, without a call, why calls can't be made with the
+// account's credentials at the moment: there is no valid access token, or AXP
+// accepts none, or not the application key. Nil where they can, as far as is
+// known.
 func (c *Client) CredentialsStatus() error {
-	return asError(c.tokens.status())
+	if fail := c.tokens.status(); fail != nil {
+		return fail
+	}
+	return asError(c.refusals.status())
 }
 
 // tellBreaker logs what the breaker does, once for each change. The trials in

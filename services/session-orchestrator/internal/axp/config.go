@@ -32,7 +32,7 @@ type Config struct {
 	// TokenBackoffMin is how long a failed renewal is remembered first.
 	TokenBackoffMin time.Duration `env:"AXP_TOKEN_BACKOFF_MIN" default:"1s" doc:"How long no access token is asked for after a failure; doubled with each failure."`
 	// TokenBackoffMax bounds how long a failed renewal is remembered.
-	TokenBackoffMax time.Duration `env:"AXP_TOKEN_BACKOFF_MAX" default:"30s" doc:"Longest time that no access token is asked for after failures."`
+	TokenBackoffMax time.Duration `env:"AXP_TOKEN_BACKOFF_MAX" default:"1m" doc:"Longest time that no access token is asked for after failures, and that calls wait for AXP to accept the credentials again."`
 }
 
 func (c Config) withDefaults() Config {
@@ -47,7 +47,7 @@ func (c Config) withDefaults() Config {
 	duration(&c.MaxAdvisedWait, 10*time.Second)
 	duration(&c.TokenFallbackLife, time.Minute)
 	duration(&c.TokenBackoffMin, time.Second)
-	duration(&c.TokenBackoffMax, 30*time.Second)
+	duration(&c.TokenBackoffMax, time.Minute)
 	if c.MaxAttempts <= 0 {
 		c.MaxAttempts = 3
 	}

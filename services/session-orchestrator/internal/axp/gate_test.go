@@ -298,7 +298,7 @@ func TestConcurrencyFollowsWhatAXPTakes(t *testing.T) {
 			})
 		}
 		most := func(d time.Duration) int {
-			h.set(func(h *health) { h.most = 0 })
+			h.set(func(h *health) { h.most = h.now })
 			wait(t, d)
 			h.mu.Lock()
 			defer h.mu.Unlock()

@@ -15,8 +15,8 @@ const (
 	// maxTokenMargin is how long before its expiry a token counts as expired,
 	// so that it does not expire on the way.
 	maxTokenMargin = 10 * time.Second
-	// credentialsBackoff multiplies the wait after AXP has refused the
-	// credentials: asking again seldom helps before somebody has acted.
+	// credentialsBackoff multiplies the first wait after AXP has refused the
+	// credentials.
 	credentialsBackoff = 5
 )
 
@@ -57,6 +57,7 @@ type tokens struct {
 	fail      *Error    // the last renewal's, nil after a success
 	failures  int       // in a row
 	notBefore time.Time // no renewal until then
+	told      string    // what was logged last, of what became of a renewal
 
 	refusals        int       // forced renewals in a row that did not help
 	noForcedRenewal time.Time // a 401 renews nothing until then
@@ -165,6 +166,14 @@ func (t *tokens) close() {
 	t.wg.Wait()
 }
 
+// patience is how long nothing is tried after AXP has refused the credentials
+// n times in a row: asking again seldom helps before somebody has acted.
+func (t *tokens) patience(n int) time.Duration {
+	c := t.client.config
+	longest := max(c.TokenBackoffMax, c.TokenBackoffMin)
+	return backoff(n, min(credentialsBackoff*c.TokenBackoffMin, longest), longest, t.client.jitter)
+}
+
 func (t *tokens) backoff(n int) time.Duration {
 	c := t.client.config
 	return backoff(n, c.TokenBackoffMin, c.TokenBackoffMax, t.client.jitter)
@@ -193,28 +202,44 @@ func (t *tokens) finish(r *renewal) {
 		r.token.generation = t.current.generation + 1
 		t.current = r.token
 		t.mu.Unlock()
-		c.observer.renewal(t.life, "ok")
+		t.tell("ok", nil, 0)
 		return
 	}
 	t.failures++
-	wait := t.backoff(t.failures)
-	credentials := IsCredentials(r.fail)
-	if credentials {
-		wait = min(credentialsBackoff*wait, max(wait, c.config.TokenBackoffMax))
+	wait, result := t.backoff(t.failures), "failed"
+	if IsCredentials(r.fail) {
+		wait, result = t.patience(t.failures), "refused"
 	}
 	wait = max(wait, r.fail.RetryAfter)
 	t.notBefore = c.clock.Now().Add(wait)
 	t.mu.Unlock()
+	t.tell(result, r.fail, wait)
+}
 
-	if credentials {
-		c.observer.renewal(t.life, "refused")
-		c.log.Error("AXP refuses the connector's credentials; check client id, client secret and application key",
-			"error", r.fail, "next_attempt_in", wait)
+// tell counts what became of a renewal, and logs it where it is another than
+// last time: a wrong secret shall be seen, not fill the log.
+func (t *tokens) tell(result string, fail *Error, wait time.Duration) {
+	c := t.client
+	c.observer.renewal(t.life, result)
+	if t.life.Err() != nil {
 		return
 	}
-	c.observer.renewal(t.life, "failed")
-	if t.life.Err() == nil {
-		c.log.Warn("no access token from AXP", "error", r.fail, "next_attempt_in", wait)
+	t.mu.Lock()
+	last := t.told
+	t.told = result
+	t.mu.Unlock()
+	switch {
+	case result == last:
+		if fail != nil {
+			c.log.Debug("still no access token from AXP", "error", fail, "next_attempt_in", wait)
+		}
+	case result == "refused":
+		c.log.Error("AXP refuses the connector's credentials; check client id, client secret and application key",
+			"error", fail, "next_attempt_in", wait)
+	case result == "failed":
+		c.log.Warn("no access token from AXP", "error", fail, "next_attempt_in", wait)
+	case last != "":
+		c.log.Info("AXP gives access tokens again")
 	}
 }
 

@@ -217,7 +217,7 @@ func TestWrongSecretBringsNoStorm(t *testing.T) {
 			}
 			wait(t, 100*time.Millisecond)
 		}
-		// With jitter at its longest: after 0, 5, 10, 20, then every 30 s.
+		// With jitter at its longest: after 0, 5, 15, 35, 75 s.
 		if asked, _ := w.counts(); asked < 3 || asked > 8 {
 			t.Errorf("asked for %d tokens in 100 s, want a handful", asked)
 		}
