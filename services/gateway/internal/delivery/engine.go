@@ -33,6 +33,7 @@ type Engine struct {
 	ctx     context.Context //nolint:containedctx // the life of the engine, which its subscriptions share
 	cancel  context.CancelFunc
 	turns   chan struct{} // one slot for each read that may run
+	lanes   lanes
 
 	mu     sync.Mutex
 	closed bool
@@ -49,7 +50,7 @@ type Params struct {
 	Meter  metric.MeterProvider
 }
 
-// New returns an engine without subscriptions. Close ends it.
+// New returns an engine without subscriptions, whose lanes run. Close ends it.
 func New(p Params) (*Engine, error) {
 	m, err := newMetrics(p.Meter)
 	if err != nil {
@@ -61,6 +62,10 @@ func New(p Params) (*Engine, error) {
 		feeds: map[bus.SessionKey]*feed{},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.lanes = newLanes(e)
+	for _, l := range e.lanes.all {
+		e.work.Go(func() { l.run(e.ctx) })
+	}
 	return e, nil
 }
 
@@ -115,7 +120,7 @@ func (e *Engine) acquire(ctx context.Context, key bus.SessionKey, epoch string) 
 	}
 	f, found := e.feeds[key]
 	if !found {
-		f = &feed{engine: e, key: key, epoch: epoch, ready: make(chan struct{}), members: map[*Subscription]struct{}{}}
+		f = &feed{engine: e, key: key, epoch: epoch, ready: make(chan struct{})}
 		e.feeds[key] = f
 	}
 	f.refs++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,10 +15,6 @@ import (
 )
 
 const (
-	// liveBuffer is how many live events may wait for being decoded. It is small
-	// on purpose: what does not fit is dropped by the NATS client and read from
-	// the journal, which costs less than memory for every session.
-	liveBuffer = 64
 	// openTimeout bounds subscribing at the NATS server.
 	openTimeout = 5 * time.Second
 	// recheckDelay is when a session is looked at once more after an attach: a
@@ -32,13 +29,13 @@ type feed struct {
 	epoch  string
 	ready  chan struct{} // closed when open has ended
 	err    error         // of open
-	cancel context.CancelFunc
 	sub    *nats.Subscription
+	lane   *lane
 
 	refs int // guarded by the engine's mutex
 
 	mu        sync.Mutex
-	members   map[*Subscription]struct{}
+	members   []*Subscription
 	recheckAt time.Time
 }
 
@@ -48,47 +45,28 @@ type feed struct {
 func (f *feed) open() (err error) {
 	defer close(f.ready)
 	defer func() { f.err = err }()
-	live := make(chan *nats.Msg, liveBuffer)
-	sub, err := f.engine.bus.SubscribeLive(f.key.Account, f.key.Session, live)
+	subject := bus.LiveSubject(f.key.Account, f.key.Session)
+	f.lane = f.engine.lanes.of(subject)
+	f.lane.add(subject, f)
+	sub, err := f.engine.bus.SubscribeLive(f.key.Account, f.key.Session, f.lane.live)
 	if err != nil {
+		f.lane.remove(subject, f)
 		return fmt.Errorf("follow a session: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(f.engine.ctx, openTimeout)
 	defer cancel()
 	if err := f.engine.bus.NC.FlushWithContext(ctx); err != nil {
+		f.lane.remove(subject, f)
 		return errors.Join(fmt.Errorf("follow a session: %w", err), ignoreGone(sub.Unsubscribe()))
 	}
-	runCtx, stop := context.WithCancel(f.engine.ctx)
-	if !f.engine.spawn(func() { f.run(runCtx, live) }) {
-		stop()
-		return errors.Join(errClosed, ignoreGone(sub.Unsubscribe()))
-	}
-	f.sub, f.cancel = sub, stop
+	f.sub = sub
 	return nil
-}
-
-// run decodes live events, once for all subscriptions.
-func (f *feed) run(ctx context.Context, live <-chan *nats.Msg) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case m := <-live:
-			stored, err := bus.DecodeLive(m)
-			if err != nil {
-				// The regular look at the tail will find that it is missing.
-				f.engine.log.ErrorContext(ctx, "live event can't be read", "error", err)
-				continue
-			}
-			f.offer(newItem(stored, f.epoch, f.key))
-		}
-	}
 }
 
 func (f *feed) offer(it item) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for s := range f.members {
+	for _, s := range f.members {
 		s.offer(it)
 	}
 }
@@ -96,7 +74,7 @@ func (f *feed) offer(it item) {
 func (f *feed) behind(newest uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for s := range f.members {
+	for _, s := range f.members {
 		s.behind(newest)
 	}
 }
@@ -105,15 +83,18 @@ func (f *feed) behind(newest uint64) {
 func (f *feed) join(s *Subscription) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.members[s] = struct{}{}
+	f.members = append(f.members, s)
 	f.recheckAt = time.Now().Add(recheckDelay)
 }
 
 // leave removes a subscription, and the feed with the last one.
 func (f *feed) leave(s *Subscription) {
 	f.mu.Lock()
-	_, member := f.members[s]
-	delete(f.members, s)
+	at := slices.Index(f.members, s)
+	member := at >= 0
+	if member {
+		f.members = slices.Delete(f.members, at, at+1)
+	}
 	f.mu.Unlock()
 	if member {
 		f.engine.metrics.attached(s.ctx, -1)
@@ -129,7 +110,7 @@ func (f *feed) due(now time.Time) (since uint64, ok bool) {
 		return 0, false
 	}
 	f.recheckAt = time.Time{}
-	for s := range f.members {
+	for _, s := range f.members {
 		if at := s.position() + 1; since == 0 || at < since {
 			since = at
 		}
@@ -146,7 +127,7 @@ func (f *feed) recheckSoon(at time.Time) {
 func (f *feed) endAll(code axpchatv1.CloseCode) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for s := range f.members {
+	for _, s := range f.members {
 		s.finish(code)
 	}
 }
@@ -156,7 +137,7 @@ func (f *feed) close() {
 	if f.sub == nil {
 		return
 	}
-	f.cancel()
+	f.lane.remove(f.sub.Subject, f)
 	if err := ignoreGone(f.sub.Unsubscribe()); err != nil {
 		f.engine.log.Warn("a session can't be left", "error", err)
 	}
