@@ -175,24 +175,26 @@ func lastOfEach(all []node) []node {
 	if len(all) > few {
 		at = make(map[string]int, len(all))
 	}
-	kept := all[:0]
-	for _, n := range all {
-		i := -1
+	kept := 0
+	for i := range all {
+		same, known := at[all[i].key]
 		if at == nil {
-			i = indexOf(kept, n.key)
-		} else if j, known := at[n.key]; known {
-			i = j
+			same = indexOf(all[:kept], all[i].key)
+			known = same >= 0
 		}
-		if i >= 0 {
-			kept[i] = n
+		if known {
+			all[same] = all[i]
 			continue
 		}
 		if at != nil {
-			at[n.key] = len(kept)
+			at[all[i].key] = kept
 		}
-		kept = append(kept, n)
+		if kept < i {
+			all[kept] = all[i]
+		}
+		kept++
 	}
-	return kept
+	return all[:kept]
 }
 
 func indexOf(all []node, key string) int {
