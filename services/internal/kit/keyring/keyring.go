@@ -6,8 +6,6 @@
 package keyring
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
@@ -33,33 +31,40 @@ type Config struct {
 
 // Keyring derives and checks proofs. It is safe for concurrent use.
 type Keyring struct {
-	current  []byte
-	previous []byte
+	current  *secret
+	previous *secret // nil where there is none
 }
 
 // New checks the secrets' lengths and makes a keyring of them.
 func New(cfg Config) (*Keyring, error) {
-	k := &Keyring{current: []byte(cfg.Secret.Reveal()), previous: []byte(cfg.Previous.Reveal())}
-	if len(k.current) < minSecret {
+	current, previous := cfg.Secret.Reveal(), cfg.Previous.Reveal()
+	if len(current) < minSecret {
 		return nil, fmt.Errorf("WEBHOOK_SECRET must have at least %d bytes", minSecret)
 	}
-	if len(k.previous) > 0 && len(k.previous) < minSecret {
+	k := &Keyring{current: newSecret(current)}
+	if previous == "" {
+		return k, nil
+	}
+	if len(previous) < minSecret {
 		return nil, fmt.Errorf("WEBHOOK_SECRET_PREVIOUS must have at least %d bytes", minSecret)
 	}
+	k.previous = newSecret(previous)
 	return k, nil
 }
 
 // CallbackKey is the unguessable part of the callback path of an account.
 func (k *Keyring) CallbackKey(account string) string {
-	return encode(derive(k.current, "callback", account))
+	key := k.current.derive("callback", account)
+	return encode(key[:])
 }
 
 // PreviousCallbackKey is the same under the secret before, where there is one.
 func (k *Keyring) PreviousCallbackKey(account string) (string, bool) {
-	if len(k.previous) == 0 {
+	if k.previous == nil {
 		return "", false
 	}
-	return encode(derive(k.previous, "callback", account)), true
+	key := k.previous.derive("callback", account)
+	return encode(key[:]), true
 }
 
 // CheckCallbackKey tells whether key is valid for the account, in constant time.
@@ -107,7 +112,7 @@ const (
 // MintDialogID makes the providerDialogId of an engagement:
 // <session>.<engagement>.<proof>. Its length is at most 152 of AXP's 256.
 func (k *Keyring) MintDialogID(account, session, engagement string) string {
-	return session + "." + engagement + "." + encode(dialogProof(k.current, account, session, engagement))
+	return session + "." + engagement + "." + dialogProof(k.current, account, DialogID{Session: session, Engagement: engagement})
 }
 
 // ParseDialogID reads a providerDialogId and checks its proof in constant time.
@@ -117,11 +122,10 @@ func (k *Keyring) ParseDialogID(account, s string) (DialogID, Verdict) {
 		return DialogID{}, Foreign
 	}
 	proof := []byte(text)
-	if subtle.ConstantTimeCompare(proof, []byte(encode(dialogProof(k.current, account, id.Session, id.Engagement)))) == 1 {
+	if subtle.ConstantTimeCompare(proof, []byte(dialogProof(k.current, account, id))) == 1 {
 		return id, Ours
 	}
-	if len(k.previous) > 0 &&
-		subtle.ConstantTimeCompare(proof, []byte(encode(dialogProof(k.previous, account, id.Session, id.Engagement)))) == 1 {
+	if k.previous != nil && subtle.ConstantTimeCompare(proof, []byte(dialogProof(k.previous, account, id))) == 1 {
 		return id, Ours
 	}
 	return DialogID{}, Forged
@@ -143,30 +147,29 @@ const proofLength = 22
 // splitDialogID reads the form of our providerDialogIds; ok says nothing about
 // the proof.
 func splitDialogID(s string) (id DialogID, proof string, ok bool) {
-	parts := strings.Split(s, ".")
-	if len(parts) != 3 || !isToken(parts[0]) || !isToken(parts[1]) || !isToken(parts[2]) || len(parts[2]) != proofLength {
+	session, rest, _ := strings.Cut(s, ".")
+	engagement, proof, _ := strings.Cut(rest, ".")
+	if len(proof) != proofLength || !isToken(session) || !isToken(engagement) || !isToken(proof) {
 		return DialogID{}, "", false
 	}
-	return DialogID{Session: parts[0], Engagement: parts[1]}, parts[2], true
+	return DialogID{Session: session, Engagement: engagement}, proof, true
 }
 
 // isToken tells whether s may be part of a NATS subject.
 func isToken(s string) bool {
-	outside := func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-'
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return false
+		}
 	}
-	return s != "" && len(s) <= 64 && strings.IndexFunc(s, outside) < 0
+	return s != "" && len(s) <= 64
 }
 
-func dialogProof(secret []byte, account, session, engagement string) []byte {
-	return derive(secret, "dialog", account, session, engagement)[:proofBytes]
-}
-
-// derive separates its parts with a byte that none of them can hold.
-func derive(secret []byte, parts ...string) []byte {
-	mac := hmac.New(sha256.New, secret)
-	mac.Write([]byte(strings.Join(parts, "\x00")))
-	return mac.Sum(nil)
+// dialogProof is the proof of a dialog as it stands in its id.
+func dialogProof(s *secret, account string, id DialogID) string {
+	proof := s.derive("dialog", account, id.Session, id.Engagement)
+	return encode(proof[:proofBytes])
 }
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
