@@ -33,26 +33,48 @@ func Instrument(p *telemetry.Providers, h http.Handler) http.Handler {
 		metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30))
 	active, _ := meter.Int64UpDownCounter("http.server.active_requests",
 		metric.WithDescription("Requests and streams that are under way."))
+	running := telemetry.NewLabels(func(verb string) []attribute.KeyValue { return []attribute.KeyValue{verbKey.String(verb)} })
+	ended := telemetry.NewLabels(answer.attributes)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := p.Propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-		verb := attribute.String("http.request.method", method(r))
-		ctx, span := tracer.Start(ctx, method(r), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(verb))
-		t, w, r := follow(w, r.WithContext(ctx))
-		running := metric.WithAttributes(verb)
-		active.Add(ctx, 1, running)
+		verb := method(r)
+		ctx, span := tracer.Start(ctx, verb, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(verbKey.String(verb)))
+		t, w, r := followIn(ctx, w, r)
+		active.Add(ctx, 1, running.Of(verb).Add...)
 		began := time.Now()
 		defer func() {
-			active.Add(ctx, -1, running)
-			route := attribute.String("http.route", t.routeName())
-			code := attribute.Int("http.response.status_code", t.code())
-			duration.Record(ctx, time.Since(began).Seconds(), metric.WithAttributes(verb, route, code))
-			span.SetName(method(r) + " " + t.routeName())
-			span.SetAttributes(route, code)
-			if t.code() >= http.StatusInternalServerError {
-				span.SetStatus(codes.Error, "")
+			active.Add(ctx, -1, running.Of(verb).Add...)
+			a := answer{verb: verb, route: t.routeName(), code: t.code()}
+			duration.Record(ctx, time.Since(began).Seconds(), ended.Of(a).Record...)
+			if span.IsRecording() {
+				a.describe(span)
 			}
 			span.End()
 		}()
 		h.ServeHTTP(w, r)
 	})
+}
+
+const (
+	verbKey  = attribute.Key("http.request.method")
+	routeKey = attribute.Key("http.route")
+	codeKey  = attribute.Key("http.response.status_code")
+)
+
+// answer is what metrics and spans tell of a request that has ended.
+type answer struct {
+	verb, route string
+	code        int
+}
+
+func (a answer) attributes() []attribute.KeyValue {
+	return []attribute.KeyValue{verbKey.String(a.verb), routeKey.String(a.route), codeKey.Int(a.code)}
+}
+
+func (a answer) describe(span trace.Span) {
+	span.SetName(a.verb + " " + a.route)
+	span.SetAttributes(routeKey.String(a.route), codeKey.Int(a.code))
+	if a.code >= http.StatusInternalServerError {
+		span.SetStatus(codes.Error, "")
+	}
 }

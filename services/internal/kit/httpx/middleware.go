@@ -3,6 +3,7 @@ package httpx
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -42,8 +43,6 @@ func AccessLog(log *slog.Logger, h http.Handler) http.Handler {
 
 func logRequest(log *slog.Logger, t *track, r *http.Request, took time.Duration) {
 	ctx, code := r.Context(), t.code()
-	attrs := []any{"method", method(r), "route", t.routeName(), "status", code,
-		"bytes", t.bytes, "duration", took, "request_id", grpcx.RequestID(ctx)}
 	level := slog.LevelDebug
 	switch {
 	case code >= http.StatusInternalServerError:
@@ -51,6 +50,11 @@ func logRequest(log *slog.Logger, t *track, r *http.Request, took time.Duration)
 	case code >= http.StatusBadRequest:
 		level = slog.LevelInfo
 	}
+	if t.err == nil && !log.Enabled(ctx, level) {
+		return // most requests: the rest would be work for a line that nobody gets
+	}
+	attrs := []any{"method", method(r), "route", t.routeName(), "status", code,
+		"bytes", t.bytes, "duration", took, "request_id", grpcx.RequestID(ctx)}
 	if t.err != nil {
 		e := errs.From(t.err)
 		attrs = append(attrs, "reason", errs.Name(e.Reason))
@@ -107,12 +111,19 @@ func answerPanic(log *slog.Logger, t *track, w http.ResponseWriter, r *http.Requ
 // fetched or told to other sites. A handler that serves pages sets a
 // Content-Security-Policy of its own over this one.
 func SecurityHeaders(h http.Handler) http.Handler {
+	// The values are made once. Nobody can change them by way of a header: Set puts
+	// another list in their place, and Add has to copy one that is full.
+	values := map[string][]string{}
+	for key, value := range map[string]string{
+		"X-Content-Type-Options":  "nosniff",
+		"X-Frame-Options":         "DENY",
+		"Referrer-Policy":         "no-referrer",
+		"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+	} {
+		values[http.CanonicalHeaderKey(key)] = []string{value}
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		header := w.Header()
-		header.Set("X-Content-Type-Options", "nosniff")
-		header.Set("X-Frame-Options", "DENY")
-		header.Set("Referrer-Policy", "no-referrer")
-		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		maps.Copy(w.Header(), values)
 		h.ServeHTTP(w, r)
 	})
 }

@@ -37,8 +37,17 @@ func follow(w http.ResponseWriter, r *http.Request) (*track, http.ResponseWriter
 	if t := tracked(r.Context()); t != nil {
 		return t, w, r
 	}
+	return followIn(r.Context(), w, r)
+}
+
+// followIn is the same for a request that gets another context: with both at once
+// it is copied only once.
+func followIn(ctx context.Context, w http.ResponseWriter, r *http.Request) (*track, http.ResponseWriter, *http.Request) {
+	if t := tracked(ctx); t != nil {
+		return t, w, r.WithContext(ctx)
+	}
 	t := &track{ResponseWriter: w}
-	t.request = r.WithContext(context.WithValue(r.Context(), trackKey{}, t))
+	t.request = r.WithContext(context.WithValue(ctx, trackKey{}, t))
 	return t, t, t.request
 }
 

@@ -27,6 +27,7 @@ type environment struct {
 	disabled        bool
 	traces, metrics signal
 	propagators     string
+	sampler         bool // one is named
 }
 
 // signal says whether and how traces or metrics are sent.
@@ -44,6 +45,7 @@ func readEnv() environment {
 		traces:      readSignal("TRACES"),
 		metrics:     readSignal("METRICS"),
 		propagators: os.Getenv("OTEL_PROPAGATORS"),
+		sampler:     os.Getenv("OTEL_TRACES_SAMPLER") != "",
 	}
 }
 

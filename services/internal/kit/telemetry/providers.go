@@ -88,13 +88,18 @@ func Setup(ctx context.Context, service, version string) (*Providers, error) {
 }
 
 // setupTraces makes a provider even when nothing is sent: the ids of its spans
-// go to other services and into the logs.
+// go to other services and into the logs. Whoever names a sampler has its decision
+// passed on to them by the SDK.
 func (p *Providers) setupTraces(ctx context.Context, env environment, res *resource.Resource) error {
-	opts := []sdktrace.TracerProviderOption{sdktrace.WithResource(res)}
 	exporter, err := env.traceExporter(ctx)
 	if err != nil {
 		return err
 	}
+	if exporter == nil && !env.sampler {
+		p.Tracer = unsent{}
+		return nil
+	}
+	opts := []sdktrace.TracerProviderOption{sdktrace.WithResource(res)}
 	if exporter != nil {
 		opts = append(opts, sdktrace.WithBatcher(exporter))
 	}
