@@ -1,9 +1,9 @@
 package callback
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -97,7 +97,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		w.WriteHeader(http.StatusOK)
 	}
-	trace.SpanFromContext(ctx).SetAttributes(attribute.String("axpchat.event.type", eventType), attribute.String("axpchat.result", result))
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		span.SetAttributes(attribute.String("axpchat.event.type", eventType), attribute.String("axpchat.result", result))
+	}
 	h.metrics.answered(ctx, eventType, result, time.Since(began))
 }
 
@@ -194,14 +196,21 @@ func (h *Handler) tooLarge() *refusal {
 	return &refusal{status: http.StatusRequestEntityTooLarge, result: resultTooLarge, detail: "the body is larger than is allowed", close: true}
 }
 
+// usualBody is more than the bodies of AXP's own events have, in bytes.
+const usualBody = 16 << 10
+
 // body reads the whole body within its limit of size; that of time is set by
 // the server's middleware.
 func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.p.Limits.Body))
+	var body bytes.Buffer
+	// A declared length is believed as far as AXP's bodies go: a lie must not cost
+	// much. What is longer, or tells no length, grows as it comes.
+	body.Grow(int(min(max(r.ContentLength, 0), usualBody)) + bytes.MinRead)
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, h.p.Limits.Body))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil:
-		return body, nil
+		return body.Bytes(), nil
 	case errors.As(err, &tooLarge):
 		return nil, h.tooLarge()
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -234,11 +243,14 @@ func (h *Handler) keep(ctx context.Context, c call, event normalise.Result) (str
 	return h.journal(ctx, c, event, target)
 }
 
-// find leaves some of the time for storing.
+// find leaves some of the time for storing, where it takes any at all.
 func (h *Handler) find(ctx context.Context, c call, keys normalise.Keys) (route.Target, error) {
+	if target, told, err := h.p.Router.Told(c.account, keys); told {
+		return target, err
+	}
 	ctx, cancel := context.WithDeadline(ctx, c.due.Add(-leastStoreTime))
 	defer cancel()
-	return h.p.Router.Find(ctx, c.account, keys)
+	return h.p.Router.Search(ctx, c.account, keys)
 }
 
 // journal stores an event in the journal of its session.

@@ -40,7 +40,14 @@ type metrics struct {
 	events metric.Int64Counter
 	ack    metric.Float64Histogram
 	lag    metric.Float64Histogram
+
+	outcomes *telemetry.Labels[outcome]
+	results  *telemetry.Labels[string]
+	types    *telemetry.Labels[string]
 }
+
+// outcome is what a call was and what became of it.
+type outcome struct{ eventType, result string }
 
 // askTime bounds what a scrape waits for the store.
 const askTime = time.Second
@@ -48,7 +55,17 @@ const askTime = time.Second
 // newMetrics makes the instruments; setAside counts what waits for an operator.
 func newMetrics(p *telemetry.Providers, setAside func(context.Context) (uint64, error)) (*metrics, error) {
 	meter := p.Meter.Meter("github.com/axpchat/connector/services/webhook-ingest")
-	m := &metrics{}
+	m := &metrics{
+		outcomes: telemetry.NewLabels(func(o outcome) []attribute.KeyValue {
+			return []attribute.KeyValue{attribute.String("type", o.eventType), attribute.String("result", o.result)}
+		}),
+		results: telemetry.NewLabels(func(result string) []attribute.KeyValue {
+			return []attribute.KeyValue{attribute.String("result", result)}
+		}),
+		types: telemetry.NewLabels(func(eventType string) []attribute.KeyValue {
+			return []attribute.KeyValue{attribute.String("type", eventType)}
+		}),
+	}
 	var err error
 	if m.events, err = meter.Int64Counter("axpchat.webhook.events",
 		metric.WithDescription("Calls of AXP's webhook, by the event's type and what became of it.")); err != nil {
@@ -81,11 +98,11 @@ func newMetrics(p *telemetry.Providers, setAside func(context.Context) (uint64, 
 }
 
 func (m *metrics) answered(ctx context.Context, eventType, result string, took time.Duration) {
-	m.events.Add(ctx, 1, metric.WithAttributes(attribute.String("type", eventType), attribute.String("result", result)))
-	m.ack.Record(ctx, took.Seconds(), metric.WithAttributes(attribute.String("result", result)))
+	m.events.Add(ctx, 1, m.outcomes.Of(outcome{eventType, result}).Add...)
+	m.ack.Record(ctx, took.Seconds(), m.results.Of(result).Record...)
 }
 
 func (m *metrics) aged(ctx context.Context, eventType string, age time.Duration) {
 	// AXP's clock may be ahead of ours.
-	m.lag.Record(ctx, max(age.Seconds(), 0), metric.WithAttributes(attribute.String("type", eventType)))
+	m.lag.Record(ctx, max(age.Seconds(), 0), m.types.Of(eventType).Record...)
 }

@@ -77,12 +77,27 @@ const (
 // known whether the event is somebody's. It takes at most the router's wait, or
 // a second where that is longer, and ends with ctx.
 func (r *Router) Find(ctx context.Context, account string, k normalise.Keys) (Target, error) {
+	if target, told, err := r.Told(account, k); told {
+		return target, err
+	}
+	return r.Search(ctx, account, k)
+}
+
+// Told returns the target that the event itself tells, or ErrForged where it lies;
+// false where it tells none, and [Router.Search] has to find it.
+func (r *Router) Told(account string, k normalise.Keys) (Target, bool, error) {
 	switch id, verdict := r.keys.ParseDialogID(account, k.ProviderDialogID); verdict {
 	case keyring.Ours:
-		return Target{Session: id.Session, Engagement: id.Engagement}, nil
+		return Target{Session: id.Session, Engagement: id.Engagement}, true, nil
 	case keyring.Forged:
-		return Target{}, ErrForged
+		return Target{}, true, ErrForged
+	default:
+		return Target{}, false, nil
 	}
+}
+
+// Search is [Router.Find] for an event that does not tell its target.
+func (r *Router) Search(ctx context.Context, account string, k normalise.Keys) (Target, error) {
 	held, cancel := context.WithTimeout(ctx, r.wait)
 	defer cancel()
 	first, cancelFirst := context.WithTimeout(ctx, lookUpTime)
