@@ -20,6 +20,7 @@ import (
 	"github.com/axpchat/connector/services/gateway/internal/grpcstream"
 	"github.com/axpchat/connector/services/gateway/internal/history"
 	"github.com/axpchat/connector/services/gateway/internal/longpoll"
+	"github.com/axpchat/connector/services/gateway/internal/presence"
 	"github.com/axpchat/connector/services/gateway/internal/rest"
 	"github.com/axpchat/connector/services/gateway/internal/sessions"
 	"github.com/axpchat/connector/services/gateway/internal/stream"
@@ -93,10 +94,16 @@ func New(ctx context.Context, p Params) (g *Gateway, err error) {
 	}
 	run := commands.New(orchestratorv1.NewOrchestratorServiceClient(orchestrator), validator, p.Config.RequestTimeout)
 	reader, desk := sessions.NewReader(p.Bus), tickets.NewDesk(p.Config.Tickets, p.Bus)
-	g.poller = longpoll.New(g.engine, reader)
+	clients := presence.New()
+	stop, err := p.Bus.AnswerPresence(clients.Here)
+	if err != nil {
+		return nil, err
+	}
+	g.closers.Add("presence", func() error { stop(); return nil })
+	g.poller = longpoll.New(g.engine, reader, clients)
 	g.streams, err = stream.NewServer(stream.Params{
 		Config: p.Config.Streams, Log: p.Log, Meter: p.Providers.Meter, Engine: g.engine, Sessions: reader,
-		Executor: run, Verifier: verifier, Version: lifecycle.Version(), Retention: p.Bus.Config().Retention,
+		Executor: run, Verifier: verifier, Presence: clients, Version: lifecycle.Version(), Retention: p.Bus.Config().Retention,
 	})
 	if err != nil {
 		return nil, err

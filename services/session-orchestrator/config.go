@@ -14,8 +14,11 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/backfill"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/idle"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/outbox"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/parameters"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/provisioning"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/reaper"
 )
 
 // Config is the configuration of the session-orchestrator.
@@ -36,15 +39,18 @@ type Config struct {
 
 	WebhookPublicURL string `env:"WEBHOOK_PUBLIC_URL" required:"true" doc:"Where AXP reaches webhook-ingest; the callback URL is built on it." example:"https://chat.example.com"`
 
-	AXP       axp.Config
-	Keyring   keyring.Config
-	Webhook   provisioning.Config
-	Outbox    outbox.Config
-	Backfill  backfill.Config
-	Bus       bus.Config
-	GRPC      grpcx.ServerConfig
-	Log       logx.Config
-	Telemetry telemetry.Config
+	AXP        axp.Config
+	Keyring    keyring.Config
+	Webhook    provisioning.Config
+	Outbox     outbox.Config
+	Backfill   backfill.Config
+	Idle       idle.Config
+	Reaper     reaper.Config
+	Parameters parameters.Config
+	Bus        bus.Config
+	GRPC       grpcx.ServerConfig
+	Log        logx.Config
+	Telemetry  telemetry.Config
 }
 
 // AccountList is every account to serve: the one of the variables, if there is
@@ -94,6 +100,11 @@ func (c *Config) Validate() []config.Mistake {
 	if c.Outbox.MaxAge >= c.Bus.OutboxMaxAge {
 		// Else NATS would drop the message before anybody tells the customer.
 		add("OUTBOX_MAX_AGE", "must be less than OUTBOX_RETENTION")
+	}
+	for _, o := range c.Idle.Accounts {
+		if !seen[o.AccountID] {
+			add("idle_rules", "names account "+o.AccountID+", which is not configured")
+		}
 	}
 	if c.WebhookPublicURL != "" {
 		if u, err := url.Parse(c.WebhookPublicURL); err != nil || u.Scheme == "" || u.Host == "" {

@@ -21,12 +21,16 @@ import (
 	"github.com/axpchat/connector/services/session-orchestrator/internal/attachments"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/backfill"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/engagements"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/idle"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/journal"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/messages"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/outbox"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/parameters"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/projector"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/reaper"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/records"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/sessions"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/timers"
 )
 
 // instrumentation names the meter of the orchestrator's own metrics.
@@ -64,6 +68,11 @@ type parts struct {
 	projector   *projector.Projector
 	outbox      *outbox.Worker
 	backfill    *backfill.Filler
+	policy      *idle.Policy
+	idle        *idle.Service
+	parameters  *parameters.Teller
+	timers      *timers.Worker
+	reaper      *reaper.Reaper
 }
 
 // New builds the orchestrator: it brings streams and buckets up to date and
@@ -94,7 +103,7 @@ func New(ctx context.Context, p Params) (o *Orchestrator, err error) {
 	if err != nil {
 		return nil, err
 	}
-	o.components = []lifecycle.Component{built.projector, built.outbox, built.backfill, webhooks, serving}
+	o.components = []lifecycle.Component{built.projector, built.outbox, built.backfill, built.timers, built.reaper, webhooks, serving}
 	return o, nil
 }
 
@@ -119,14 +128,22 @@ func (o *Orchestrator) build(p Params, ring *keyring.Keyring) (*parts, error) {
 		return nil, err
 	}
 	o.closers.Add("watch", b.watch.Close)
+	b.policy = idle.NewPolicy(p.Config.Idle, p.Bus, p.Log, time.Now)
+	b.parameters, err = parameters.New(parameters.Params{
+		Config: p.Config.Parameters, Bus: p.Bus, Records: b.records, Accounts: b.accounts, Log: p.Log, Meter: meter, Now: time.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
 	b.engagements, err = engagements.New(engagements.Params{
-		Bus: p.Bus, Records: b.records, Accounts: b.accounts, Keyring: ring, Watch: b.watch, Log: p.Log, Meter: meter, Now: time.Now,
+		Bus: p.Bus, Records: b.records, Accounts: b.accounts, Keyring: ring, Watch: b.watch, Parameters: b.parameters, Policy: b.policy, Log: p.Log, Meter: meter, Now: time.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
 	b.sessions, err = sessions.New(sessions.Params{
-		Bus: p.Bus, Records: b.records, Journal: b.journal, Accounts: b.accounts, Ender: b.engagements, Log: p.Log, Meter: meter, Now: time.Now,
+		Bus: p.Bus, Records: b.records, Journal: b.journal, Accounts: b.accounts, Ender: b.engagements,
+		Parameters: b.parameters, Policy: b.policy, Log: p.Log, Meter: meter, Now: time.Now,
 	})
 	if err != nil {
 		return nil, err
@@ -157,6 +174,31 @@ func (b *parts) workers(p Params, meter metric.Meter) (err error) {
 		Config: p.Config.Backfill, Bus: p.Bus, Records: b.records, Accounts: b.accounts, Engagements: b.engagements,
 		Replicas: b.outbox, Log: p.Log, Meter: meter, Now: time.Now,
 	})
+	if err != nil {
+		return err
+	}
+	return b.clockwork(p, meter)
+}
+
+// clockwork makes the parts that work by the clock.
+func (b *parts) clockwork(p Params, meter metric.Meter) (err error) {
+	b.idle, err = idle.New(idle.Params{
+		Policy: b.policy, Bus: p.Bus, Records: b.records, Journal: b.journal, Engagements: b.engagements, Sessions: b.sessions,
+		Log: p.Log, Meter: meter, Now: time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	b.timers, err = timers.New(timers.Params{Bus: p.Bus, Log: p.Log, Meter: meter, Handlers: map[string]timers.Handler{
+		idle.TimerKind: b.idle.Due, parameters.TimerKind: b.sessions.TellParameters,
+	}})
+	if err != nil {
+		return err
+	}
+	b.reaper, err = reaper.New(reaper.Params{
+		Config: p.Config.Reaper, Bus: p.Bus, Sessions: b.sessions, Engagements: b.engagements, Parameters: b.parameters,
+		Policy: b.policy, Replicas: b.outbox, Log: p.Log, Meter: meter, Now: time.Now,
+	})
 	return err
 }
 
@@ -169,7 +211,7 @@ func (o *Orchestrator) serve(ctx context.Context, p Params, b *parts) (lifecycle
 		return nil, err
 	}
 	orchestratorv1.RegisterOrchestratorServiceServer(server, api.New(api.Params{
-		Sessions: b.sessions, Engagements: b.engagements, Messages: b.messages, Attachments: b.attachments,
+		Sessions: b.sessions, Engagements: b.engagements, Messages: b.messages, Attachments: b.attachments, Idle: b.idle,
 	}))
 	o.listener = p.Listener
 	if o.listener == nil {

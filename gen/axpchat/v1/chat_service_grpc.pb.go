@@ -22,6 +22,7 @@ const (
 	ChatService_CreateSession_FullMethodName             = "/axpchat.v1.ChatService/CreateSession"
 	ChatService_GetSession_FullMethodName                = "/axpchat.v1.ChatService/GetSession"
 	ChatService_UpdateSessionParameters_FullMethodName   = "/axpchat.v1.ChatService/UpdateSessionParameters"
+	ChatService_KeepAlive_FullMethodName                 = "/axpchat.v1.ChatService/KeepAlive"
 	ChatService_AppendCustomerIdentifiers_FullMethodName = "/axpchat.v1.ChatService/AppendCustomerIdentifiers"
 	ChatService_DeleteSession_FullMethodName             = "/axpchat.v1.ChatService/DeleteSession"
 	ChatService_CreateEngagement_FullMethodName          = "/axpchat.v1.ChatService/CreateEngagement"
@@ -52,8 +53,13 @@ type ChatServiceClient interface {
 	CreateSession(ctx context.Context, in *CreateSessionRequest, opts ...grpc.CallOption) (*CreateSessionResponse, error)
 	// Reads a session.
 	GetSession(ctx context.Context, in *GetSessionRequest, opts ...grpc.CallOption) (*GetSessionResponse, error)
-	// Tells AXP what the customer looks at: AXP's Update Session Parameters.
+	// Tells AXP what the customer looks at: AXP's Update Session Parameters. The
+	// answer shows the new values at once; AXP gets them within some seconds,
+	// several updates in one call, and always before a chat is started.
 	UpdateSessionParameters(ctx context.Context, in *UpdateSessionParametersRequest, opts ...grpc.CallOption) (*UpdateSessionParametersResponse, error)
+	// Says that the customer is there, where he does nothing that shows it: it
+	// puts off the idle timeout.
+	KeepAlive(ctx context.Context, in *KeepAliveRequest, opts ...grpc.CallOption) (*KeepAliveResponse, error)
 	// Adds identifiers of the customer: AXP's Append Customer Identifiers.
 	AppendCustomerIdentifiers(ctx context.Context, in *AppendCustomerIdentifiersRequest, opts ...grpc.CallOption) (*AppendCustomerIdentifiersResponse, error)
 	// Ends what is open and deletes the session: AXP's Delete Session.
@@ -120,6 +126,16 @@ func (c *chatServiceClient) UpdateSessionParameters(ctx context.Context, in *Upd
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UpdateSessionParametersResponse)
 	err := c.cc.Invoke(ctx, ChatService_UpdateSessionParameters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *chatServiceClient) KeepAlive(ctx context.Context, in *KeepAliveRequest, opts ...grpc.CallOption) (*KeepAliveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(KeepAliveResponse)
+	err := c.cc.Invoke(ctx, ChatService_KeepAlive_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -301,8 +317,13 @@ type ChatServiceServer interface {
 	CreateSession(context.Context, *CreateSessionRequest) (*CreateSessionResponse, error)
 	// Reads a session.
 	GetSession(context.Context, *GetSessionRequest) (*GetSessionResponse, error)
-	// Tells AXP what the customer looks at: AXP's Update Session Parameters.
+	// Tells AXP what the customer looks at: AXP's Update Session Parameters. The
+	// answer shows the new values at once; AXP gets them within some seconds,
+	// several updates in one call, and always before a chat is started.
 	UpdateSessionParameters(context.Context, *UpdateSessionParametersRequest) (*UpdateSessionParametersResponse, error)
+	// Says that the customer is there, where he does nothing that shows it: it
+	// puts off the idle timeout.
+	KeepAlive(context.Context, *KeepAliveRequest) (*KeepAliveResponse, error)
 	// Adds identifiers of the customer: AXP's Append Customer Identifiers.
 	AppendCustomerIdentifiers(context.Context, *AppendCustomerIdentifiersRequest) (*AppendCustomerIdentifiersResponse, error)
 	// Ends what is open and deletes the session: AXP's Delete Session.
@@ -353,6 +374,9 @@ func (UnimplementedChatServiceServer) GetSession(context.Context, *GetSessionReq
 }
 func (UnimplementedChatServiceServer) UpdateSessionParameters(context.Context, *UpdateSessionParametersRequest) (*UpdateSessionParametersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateSessionParameters not implemented")
+}
+func (UnimplementedChatServiceServer) KeepAlive(context.Context, *KeepAliveRequest) (*KeepAliveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method KeepAlive not implemented")
 }
 func (UnimplementedChatServiceServer) AppendCustomerIdentifiers(context.Context, *AppendCustomerIdentifiersRequest) (*AppendCustomerIdentifiersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AppendCustomerIdentifiers not implemented")
@@ -470,6 +494,24 @@ func _ChatService_UpdateSessionParameters_Handler(srv interface{}, ctx context.C
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ChatServiceServer).UpdateSessionParameters(ctx, req.(*UpdateSessionParametersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ChatService_KeepAlive_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(KeepAliveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChatServiceServer).KeepAlive(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChatService_KeepAlive_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChatServiceServer).KeepAlive(ctx, req.(*KeepAliveRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -744,6 +786,10 @@ var ChatService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UpdateSessionParameters",
 			Handler:    _ChatService_UpdateSessionParameters_Handler,
+		},
+		{
+			MethodName: "KeepAlive",
+			Handler:    _ChatService_KeepAlive_Handler,
 		},
 		{
 			MethodName: "AppendCustomerIdentifiers",

@@ -9,6 +9,7 @@ package axpchatv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -64,6 +65,8 @@ type Event struct {
 	//	*Event_MessageArrived
 	//	*Event_Typing
 	//	*Event_Unknown
+	//	*Event_IdleTimeoutExpired
+	//	*Event_IdleTimeoutReset
 	Payload       isEvent_Payload `protobuf_oneof:"payload"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -293,6 +296,24 @@ func (x *Event) GetUnknown() *UnknownEvent {
 	return nil
 }
 
+func (x *Event) GetIdleTimeoutExpired() *IdleTimeoutExpired {
+	if x != nil {
+		if x, ok := x.Payload.(*Event_IdleTimeoutExpired); ok {
+			return x.IdleTimeoutExpired
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetIdleTimeoutReset() *IdleTimeoutReset {
+	if x != nil {
+		if x, ok := x.Payload.(*Event_IdleTimeoutReset); ok {
+			return x.IdleTimeoutReset
+		}
+	}
+	return nil
+}
+
 type isEvent_Payload interface {
 	isEvent_Payload()
 }
@@ -362,6 +383,16 @@ type Event_Unknown struct {
 	Unknown *UnknownEvent `protobuf:"bytes,32,opt,name=unknown,proto3,oneof"`
 }
 
+type Event_IdleTimeoutExpired struct {
+	// The customer did nothing for too long; the chat ends soon unless he does something.
+	IdleTimeoutExpired *IdleTimeoutExpired `protobuf:"bytes,33,opt,name=idle_timeout_expired,json=idleTimeoutExpired,proto3,oneof"`
+}
+
+type Event_IdleTimeoutReset struct {
+	// The customer did something after all; the warning is void.
+	IdleTimeoutReset *IdleTimeoutReset `protobuf:"bytes,34,opt,name=idle_timeout_reset,json=idleTimeoutReset,proto3,oneof"`
+}
+
 func (*Event_SessionChanged) isEvent_Payload() {}
 
 func (*Event_EngagementCreated) isEvent_Payload() {}
@@ -387,6 +418,10 @@ func (*Event_MessageArrived) isEvent_Payload() {}
 func (*Event_Typing) isEvent_Payload() {}
 
 func (*Event_Unknown) isEvent_Payload() {}
+
+func (*Event_IdleTimeoutExpired) isEvent_Payload() {}
+
+func (*Event_IdleTimeoutReset) isEvent_Payload() {}
 
 // The session as it now is.
 type SessionChanged struct {
@@ -1180,13 +1215,124 @@ func (x *UnknownEvent) GetRawJson() string {
 	return ""
 }
 
+// The idle timeout of a chat has expired: the official Chat SDK's
+// IDLE_TIMEOUT_EXPIRED. Any act of the customer takes it back: a message, new
+// session parameters, a keep-alive. A stream that is merely open does not.
+type IdleTimeoutExpired struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The chat.
+	EngagementId string `protobuf:"bytes,1,opt,name=engagement_id,json=engagementId,proto3" json:"engagement_id,omitempty"`
+	// How long the customer has.
+	GracePeriod *durationpb.Duration `protobuf:"bytes,2,opt,name=grace_period,json=gracePeriod,proto3" json:"grace_period,omitempty"`
+	// When the chat is disconnected, with the reason USER_INACTIVE; not before.
+	DisconnectTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=disconnect_time,json=disconnectTime,proto3" json:"disconnect_time,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *IdleTimeoutExpired) Reset() {
+	*x = IdleTimeoutExpired{}
+	mi := &file_axpchat_v1_event_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IdleTimeoutExpired) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IdleTimeoutExpired) ProtoMessage() {}
+
+func (x *IdleTimeoutExpired) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_v1_event_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IdleTimeoutExpired.ProtoReflect.Descriptor instead.
+func (*IdleTimeoutExpired) Descriptor() ([]byte, []int) {
+	return file_axpchat_v1_event_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *IdleTimeoutExpired) GetEngagementId() string {
+	if x != nil {
+		return x.EngagementId
+	}
+	return ""
+}
+
+func (x *IdleTimeoutExpired) GetGracePeriod() *durationpb.Duration {
+	if x != nil {
+		return x.GracePeriod
+	}
+	return nil
+}
+
+func (x *IdleTimeoutExpired) GetDisconnectTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DisconnectTime
+	}
+	return nil
+}
+
+// The customer did something within the grace period.
+type IdleTimeoutReset struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The chat.
+	EngagementId  string `protobuf:"bytes,1,opt,name=engagement_id,json=engagementId,proto3" json:"engagement_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IdleTimeoutReset) Reset() {
+	*x = IdleTimeoutReset{}
+	mi := &file_axpchat_v1_event_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IdleTimeoutReset) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IdleTimeoutReset) ProtoMessage() {}
+
+func (x *IdleTimeoutReset) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_v1_event_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IdleTimeoutReset.ProtoReflect.Descriptor instead.
+func (*IdleTimeoutReset) Descriptor() ([]byte, []int) {
+	return file_axpchat_v1_event_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *IdleTimeoutReset) GetEngagementId() string {
+	if x != nil {
+		return x.EngagementId
+	}
+	return ""
+}
+
 var File_axpchat_v1_event_proto protoreflect.FileDescriptor
 
 const file_axpchat_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"\x16axpchat/v1/event.proto\x12\n" +
-	"axpchat.v1\x1a\x1baxpchat/v1/engagement.proto\x1a\x18axpchat/v1/message.proto\x1a\x18axpchat/v1/session.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\n" +
-	"\n" +
+	"axpchat.v1\x1a\x1baxpchat/v1/engagement.proto\x1a\x18axpchat/v1/message.proto\x1a\x18axpchat/v1/session.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xde\v\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x19\n" +
@@ -1216,7 +1362,9 @@ const file_axpchat_v1_event_proto_rawDesc = "" +
 	"\x11message_delivered\x18\x1d \x01(\v2\x13.axpchat.v1.MessageH\x00R\x10messageDelivered\x12>\n" +
 	"\x0fmessage_arrived\x18\x1e \x01(\v2\x13.axpchat.v1.MessageH\x00R\x0emessageArrived\x12,\n" +
 	"\x06typing\x18\x1f \x01(\v2\x12.axpchat.v1.TypingH\x00R\x06typing\x124\n" +
-	"\aunknown\x18  \x01(\v2\x18.axpchat.v1.UnknownEventH\x00R\aunknownB\t\n" +
+	"\aunknown\x18  \x01(\v2\x18.axpchat.v1.UnknownEventH\x00R\aunknown\x12R\n" +
+	"\x14idle_timeout_expired\x18! \x01(\v2\x1e.axpchat.v1.IdleTimeoutExpiredH\x00R\x12idleTimeoutExpired\x12L\n" +
+	"\x12idle_timeout_reset\x18\" \x01(\v2\x1c.axpchat.v1.IdleTimeoutResetH\x00R\x10idleTimeoutResetB\t\n" +
 	"\apayload\"?\n" +
 	"\x0eSessionChanged\x12-\n" +
 	"\asession\x18\x01 \x01(\v2\x13.axpchat.v1.SessionR\asession\"\xe3\x06\n" +
@@ -1297,7 +1445,13 @@ const file_axpchat_v1_event_proto_rawDesc = "" +
 	"\fUnknownEvent\x12\x1d\n" +
 	"\n" +
 	"event_type\x18\x01 \x01(\tR\teventType\x12\x19\n" +
-	"\braw_json\x18\x02 \x01(\tR\arawJsonB\x9c\x01\n" +
+	"\braw_json\x18\x02 \x01(\tR\arawJson\"\xbc\x01\n" +
+	"\x12IdleTimeoutExpired\x12#\n" +
+	"\rengagement_id\x18\x01 \x01(\tR\fengagementId\x12<\n" +
+	"\fgrace_period\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\vgracePeriod\x12C\n" +
+	"\x0fdisconnect_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x0edisconnectTime\"7\n" +
+	"\x10IdleTimeoutReset\x12#\n" +
+	"\rengagement_id\x18\x01 \x01(\tR\fengagementIdB\x9c\x01\n" +
 	"\x0ecom.axpchat.v1B\n" +
 	"EventProtoP\x01Z5github.com/axpchat/connector/gen/axpchat/v1;axpchatv1\xa2\x02\x03AXX\xaa\x02\n" +
 	"Axpchat.V1\xca\x02\n" +
@@ -1315,7 +1469,7 @@ func file_axpchat_v1_event_proto_rawDescGZIP() []byte {
 	return file_axpchat_v1_event_proto_rawDescData
 }
 
-var file_axpchat_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_axpchat_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_axpchat_v1_event_proto_goTypes = []any{
 	(*Event)(nil),                 // 0: axpchat.v1.Event
 	(*SessionChanged)(nil),        // 1: axpchat.v1.SessionChanged
@@ -1327,21 +1481,24 @@ var file_axpchat_v1_event_proto_goTypes = []any{
 	(*MessageStatusChanged)(nil),  // 7: axpchat.v1.MessageStatusChanged
 	(*Typing)(nil),                // 8: axpchat.v1.Typing
 	(*UnknownEvent)(nil),          // 9: axpchat.v1.UnknownEvent
-	nil,                           // 10: axpchat.v1.EngagementCreated.CustomerIdentifiersEntry
-	nil,                           // 11: axpchat.v1.EngagementCreated.EngagementParametersEntry
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(*Message)(nil),               // 13: axpchat.v1.Message
-	(*Session)(nil),               // 14: axpchat.v1.Session
-	(*Engagement)(nil),            // 15: axpchat.v1.Engagement
-	(CloseReason)(0),              // 16: axpchat.v1.CloseReason
-	(*Participant)(nil),           // 17: axpchat.v1.Participant
-	(MessageStatus)(0),            // 18: axpchat.v1.MessageStatus
-	(*MessageFailure)(nil),        // 19: axpchat.v1.MessageFailure
-	(*IdentifierValues)(nil),      // 20: axpchat.v1.IdentifierValues
+	(*IdleTimeoutExpired)(nil),    // 10: axpchat.v1.IdleTimeoutExpired
+	(*IdleTimeoutReset)(nil),      // 11: axpchat.v1.IdleTimeoutReset
+	nil,                           // 12: axpchat.v1.EngagementCreated.CustomerIdentifiersEntry
+	nil,                           // 13: axpchat.v1.EngagementCreated.EngagementParametersEntry
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*Message)(nil),               // 15: axpchat.v1.Message
+	(*Session)(nil),               // 16: axpchat.v1.Session
+	(*Engagement)(nil),            // 17: axpchat.v1.Engagement
+	(CloseReason)(0),              // 18: axpchat.v1.CloseReason
+	(*Participant)(nil),           // 19: axpchat.v1.Participant
+	(MessageStatus)(0),            // 20: axpchat.v1.MessageStatus
+	(*MessageFailure)(nil),        // 21: axpchat.v1.MessageFailure
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(*IdentifierValues)(nil),      // 23: axpchat.v1.IdentifierValues
 }
 var file_axpchat_v1_event_proto_depIdxs = []int32{
-	12, // 0: axpchat.v1.Event.event_time:type_name -> google.protobuf.Timestamp
-	12, // 1: axpchat.v1.Event.receive_time:type_name -> google.protobuf.Timestamp
+	14, // 0: axpchat.v1.Event.event_time:type_name -> google.protobuf.Timestamp
+	14, // 1: axpchat.v1.Event.receive_time:type_name -> google.protobuf.Timestamp
 	1,  // 2: axpchat.v1.Event.session_changed:type_name -> axpchat.v1.SessionChanged
 	2,  // 3: axpchat.v1.Event.engagement_created:type_name -> axpchat.v1.EngagementCreated
 	3,  // 4: axpchat.v1.Event.engagement_active:type_name -> axpchat.v1.EngagementActive
@@ -1349,29 +1506,33 @@ var file_axpchat_v1_event_proto_depIdxs = []int32{
 	5,  // 6: axpchat.v1.Event.engagement_error:type_name -> axpchat.v1.EngagementError
 	6,  // 7: axpchat.v1.Event.participant_added:type_name -> axpchat.v1.ParticipantChanged
 	6,  // 8: axpchat.v1.Event.participant_disconnected:type_name -> axpchat.v1.ParticipantChanged
-	13, // 9: axpchat.v1.Event.message_accepted:type_name -> axpchat.v1.Message
+	15, // 9: axpchat.v1.Event.message_accepted:type_name -> axpchat.v1.Message
 	7,  // 10: axpchat.v1.Event.message_status_changed:type_name -> axpchat.v1.MessageStatusChanged
-	13, // 11: axpchat.v1.Event.message_delivered:type_name -> axpchat.v1.Message
-	13, // 12: axpchat.v1.Event.message_arrived:type_name -> axpchat.v1.Message
+	15, // 11: axpchat.v1.Event.message_delivered:type_name -> axpchat.v1.Message
+	15, // 12: axpchat.v1.Event.message_arrived:type_name -> axpchat.v1.Message
 	8,  // 13: axpchat.v1.Event.typing:type_name -> axpchat.v1.Typing
 	9,  // 14: axpchat.v1.Event.unknown:type_name -> axpchat.v1.UnknownEvent
-	14, // 15: axpchat.v1.SessionChanged.session:type_name -> axpchat.v1.Session
-	10, // 16: axpchat.v1.EngagementCreated.customer_identifiers:type_name -> axpchat.v1.EngagementCreated.CustomerIdentifiersEntry
-	11, // 17: axpchat.v1.EngagementCreated.engagement_parameters:type_name -> axpchat.v1.EngagementCreated.EngagementParametersEntry
-	15, // 18: axpchat.v1.EngagementActive.engagement:type_name -> axpchat.v1.Engagement
-	16, // 19: axpchat.v1.EngagementTerminated.reason:type_name -> axpchat.v1.CloseReason
-	15, // 20: axpchat.v1.EngagementTerminated.engagement:type_name -> axpchat.v1.Engagement
-	17, // 21: axpchat.v1.ParticipantChanged.participant:type_name -> axpchat.v1.Participant
-	18, // 22: axpchat.v1.MessageStatusChanged.status:type_name -> axpchat.v1.MessageStatus
-	19, // 23: axpchat.v1.MessageStatusChanged.failure:type_name -> axpchat.v1.MessageFailure
-	17, // 24: axpchat.v1.Typing.sender:type_name -> axpchat.v1.Participant
-	17, // 25: axpchat.v1.Typing.external_recipients:type_name -> axpchat.v1.Participant
-	20, // 26: axpchat.v1.EngagementCreated.CustomerIdentifiersEntry.value:type_name -> axpchat.v1.IdentifierValues
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	10, // 15: axpchat.v1.Event.idle_timeout_expired:type_name -> axpchat.v1.IdleTimeoutExpired
+	11, // 16: axpchat.v1.Event.idle_timeout_reset:type_name -> axpchat.v1.IdleTimeoutReset
+	16, // 17: axpchat.v1.SessionChanged.session:type_name -> axpchat.v1.Session
+	12, // 18: axpchat.v1.EngagementCreated.customer_identifiers:type_name -> axpchat.v1.EngagementCreated.CustomerIdentifiersEntry
+	13, // 19: axpchat.v1.EngagementCreated.engagement_parameters:type_name -> axpchat.v1.EngagementCreated.EngagementParametersEntry
+	17, // 20: axpchat.v1.EngagementActive.engagement:type_name -> axpchat.v1.Engagement
+	18, // 21: axpchat.v1.EngagementTerminated.reason:type_name -> axpchat.v1.CloseReason
+	17, // 22: axpchat.v1.EngagementTerminated.engagement:type_name -> axpchat.v1.Engagement
+	19, // 23: axpchat.v1.ParticipantChanged.participant:type_name -> axpchat.v1.Participant
+	20, // 24: axpchat.v1.MessageStatusChanged.status:type_name -> axpchat.v1.MessageStatus
+	21, // 25: axpchat.v1.MessageStatusChanged.failure:type_name -> axpchat.v1.MessageFailure
+	19, // 26: axpchat.v1.Typing.sender:type_name -> axpchat.v1.Participant
+	19, // 27: axpchat.v1.Typing.external_recipients:type_name -> axpchat.v1.Participant
+	22, // 28: axpchat.v1.IdleTimeoutExpired.grace_period:type_name -> google.protobuf.Duration
+	14, // 29: axpchat.v1.IdleTimeoutExpired.disconnect_time:type_name -> google.protobuf.Timestamp
+	23, // 30: axpchat.v1.EngagementCreated.CustomerIdentifiersEntry.value:type_name -> axpchat.v1.IdentifierValues
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_axpchat_v1_event_proto_init() }
@@ -1396,6 +1557,8 @@ func file_axpchat_v1_event_proto_init() {
 		(*Event_MessageArrived)(nil),
 		(*Event_Typing)(nil),
 		(*Event_Unknown)(nil),
+		(*Event_IdleTimeoutExpired)(nil),
+		(*Event_IdleTimeoutReset)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1403,7 +1566,7 @@ func file_axpchat_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_axpchat_v1_event_proto_rawDesc), len(file_axpchat_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

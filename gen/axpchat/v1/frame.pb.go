@@ -186,6 +186,7 @@ type ConnectRequest struct {
 	//	*ConnectRequest_AppendCustomerIdentifiers
 	//	*ConnectRequest_DeleteSession
 	//	*ConnectRequest_RefreshToken
+	//	*ConnectRequest_KeepAlive
 	Payload       isConnectRequest_Payload `protobuf_oneof:"payload"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -316,6 +317,15 @@ func (x *ConnectRequest) GetRefreshToken() *RefreshToken {
 	return nil
 }
 
+func (x *ConnectRequest) GetKeepAlive() *KeepAliveRequest {
+	if x != nil {
+		if x, ok := x.Payload.(*ConnectRequest_KeepAlive); ok {
+			return x.KeepAlive
+		}
+	}
+	return nil
+}
+
 type isConnectRequest_Payload interface {
 	isConnectRequest_Payload()
 }
@@ -365,6 +375,11 @@ type ConnectRequest_RefreshToken struct {
 	RefreshToken *RefreshToken `protobuf:"bytes,10,opt,name=refresh_token,json=refreshToken,proto3,oneof"`
 }
 
+type ConnectRequest_KeepAlive struct {
+	// Keep Alive: the customer is there. A ping says no such thing.
+	KeepAlive *KeepAliveRequest `protobuf:"bytes,11,opt,name=keep_alive,json=keepAlive,proto3,oneof"`
+}
+
 func (*ConnectRequest_Hello) isConnectRequest_Payload() {}
 
 func (*ConnectRequest_Ping) isConnectRequest_Payload() {}
@@ -382,6 +397,8 @@ func (*ConnectRequest_AppendCustomerIdentifiers) isConnectRequest_Payload() {}
 func (*ConnectRequest_DeleteSession) isConnectRequest_Payload() {}
 
 func (*ConnectRequest_RefreshToken) isConnectRequest_Payload() {}
+
+func (*ConnectRequest_KeepAlive) isConnectRequest_Payload() {}
 
 // Binds the stream to a session.
 type Hello struct {
@@ -730,6 +747,8 @@ type Welcome struct {
 	ServerTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
 	// Version of the connector.
 	ServerVersion string `protobuf:"bytes,8,opt,name=server_version,json=serverVersion,proto3" json:"server_version,omitempty"`
+	// What becomes of a customer who does nothing.
+	IdleRules     *IdleRules `protobuf:"bytes,9,opt,name=idle_rules,json=idleRules,proto3" json:"idle_rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -818,6 +837,13 @@ func (x *Welcome) GetServerVersion() string {
 		return x.ServerVersion
 	}
 	return ""
+}
+
+func (x *Welcome) GetIdleRules() *IdleRules {
+	if x != nil {
+		return x.IdleRules
+	}
+	return nil
 }
 
 // What a deployment can do; hide what cannot work.
@@ -992,6 +1018,7 @@ type Reply struct {
 	//	*Reply_AppendCustomerIdentifiers
 	//	*Reply_DeleteSession
 	//	*Reply_RefreshToken
+	//	*Reply_KeepAlive
 	Result        isReply_Result `protobuf_oneof:"result"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1113,6 +1140,15 @@ func (x *Reply) GetRefreshToken() *TokenRefreshed {
 	return nil
 }
 
+func (x *Reply) GetKeepAlive() *KeepAliveResponse {
+	if x != nil {
+		if x, ok := x.Result.(*Reply_KeepAlive); ok {
+			return x.KeepAlive
+		}
+	}
+	return nil
+}
+
 type isReply_Result interface {
 	isReply_Result()
 }
@@ -1157,6 +1193,11 @@ type Reply_RefreshToken struct {
 	RefreshToken *TokenRefreshed `protobuf:"bytes,9,opt,name=refresh_token,json=refreshToken,proto3,oneof"`
 }
 
+type Reply_KeepAlive struct {
+	// Answer to keep_alive.
+	KeepAlive *KeepAliveResponse `protobuf:"bytes,10,opt,name=keep_alive,json=keepAlive,proto3,oneof"`
+}
+
 func (*Reply_Problem) isReply_Result() {}
 
 func (*Reply_SendMessage) isReply_Result() {}
@@ -1172,6 +1213,8 @@ func (*Reply_AppendCustomerIdentifiers) isReply_Result() {}
 func (*Reply_DeleteSession) isReply_Result() {}
 
 func (*Reply_RefreshToken) isReply_Result() {}
+
+func (*Reply_KeepAlive) isReply_Result() {}
 
 // The token was taken.
 type TokenRefreshed struct {
@@ -1637,7 +1680,7 @@ var File_axpchat_v1_frame_proto protoreflect.FileDescriptor
 const file_axpchat_v1_frame_proto_rawDesc = "" +
 	"\n" +
 	"\x16axpchat/v1/frame.proto\x12\n" +
-	"axpchat.v1\x1a\x1baxpchat/v1/engagement.proto\x1a\x16axpchat/v1/error.proto\x1a\x16axpchat/v1/event.proto\x1a\x18axpchat/v1/request.proto\x1a\x18axpchat/v1/session.proto\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x05\n" +
+	"axpchat.v1\x1a\x1baxpchat/v1/engagement.proto\x1a\x16axpchat/v1/error.proto\x1a\x16axpchat/v1/event.proto\x1a\x18axpchat/v1/request.proto\x1a\x18axpchat/v1/session.proto\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\x06\n" +
 	"\x0eConnectRequest\x12#\n" +
 	"\bframe_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\aframeId\x12)\n" +
 	"\x05hello\x18\x02 \x01(\v2\x11.axpchat.v1.HelloH\x00R\x05hello\x12&\n" +
@@ -1649,7 +1692,9 @@ const file_axpchat_v1_frame_proto_rawDesc = "" +
 	"\x1bappend_customer_identifiers\x18\b \x01(\v2,.axpchat.v1.AppendCustomerIdentifiersRequestH\x00R\x19appendCustomerIdentifiers\x12I\n" +
 	"\x0edelete_session\x18\t \x01(\v2 .axpchat.v1.DeleteSessionRequestH\x00R\rdeleteSession\x12?\n" +
 	"\rrefresh_token\x18\n" +
-	" \x01(\v2\x18.axpchat.v1.RefreshTokenH\x00R\frefreshTokenB\t\n" +
+	" \x01(\v2\x18.axpchat.v1.RefreshTokenH\x00R\frefreshToken\x12=\n" +
+	"\n" +
+	"keep_alive\x18\v \x01(\v2\x1c.axpchat.v1.KeepAliveRequestH\x00R\tkeepAliveB\t\n" +
 	"\apayload\"Q\n" +
 	"\x05Hello\x12&\n" +
 	"\n" +
@@ -1667,7 +1712,7 @@ const file_axpchat_v1_frame_proto_rawDesc = "" +
 	"\ago_away\x18\x06 \x01(\v2\x12.axpchat.v1.GoAwayH\x00R\x06goAway\x12)\n" +
 	"\x05close\x18\a \x01(\v2\x11.axpchat.v1.CloseH\x00R\x05close\x12U\n" +
 	"\x15token_expiry_reminder\x18\b \x01(\v2\x1f.axpchat.v1.TokenExpiryReminderH\x00R\x13tokenExpiryReminderB\t\n" +
-	"\apayload\"\xa2\x03\n" +
+	"\apayload\"\xd8\x03\n" +
 	"\aWelcome\x12-\n" +
 	"\asession\x18\x01 \x01(\v2\x13.axpchat.v1.SessionR\asession\x128\n" +
 	"\vengagements\x18\x02 \x03(\v2\x16.axpchat.v1.EngagementR\vengagements\x12\x16\n" +
@@ -1677,7 +1722,9 @@ const file_axpchat_v1_frame_proto_rawDesc = "" +
 	"\x12heartbeat_interval\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12;\n" +
 	"\vserver_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"serverTime\x12%\n" +
-	"\x0eserver_version\x18\b \x01(\tR\rserverVersion\"\xc6\x01\n" +
+	"\x0eserver_version\x18\b \x01(\tR\rserverVersion\x124\n" +
+	"\n" +
+	"idle_rules\x18\t \x01(\v2\x15.axpchat.v1.IdleRulesR\tidleRules\"\xc6\x01\n" +
 	"\fCapabilities\x12\x16\n" +
 	"\x06typing\x18\x01 \x01(\bR\x06typing\x12)\n" +
 	"\x10send_attachments\x18\x02 \x01(\bR\x0fsendAttachments\x12/\n" +
@@ -1690,7 +1737,7 @@ const file_axpchat_v1_frame_proto_rawDesc = "" +
 	"\x12session_parameters\x18\x02 \x01(\x05R\x11sessionParameters\x12\x1f\n" +
 	"\vframe_bytes\x18\x03 \x01(\x05R\n" +
 	"frameBytes\x127\n" +
-	"\tretention\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\tretention\"\xaf\x05\n" +
+	"\tretention\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\tretention\"\xef\x05\n" +
 	"\x05Reply\x12\x19\n" +
 	"\bframe_id\x18\x01 \x01(\tR\aframeId\x12/\n" +
 	"\aproblem\x18\x02 \x01(\v2\x13.axpchat.v1.ProblemH\x00R\aproblem\x12D\n" +
@@ -1700,7 +1747,10 @@ const file_axpchat_v1_frame_proto_rawDesc = "" +
 	"\x19update_session_parameters\x18\x06 \x01(\v2+.axpchat.v1.UpdateSessionParametersResponseH\x00R\x17updateSessionParameters\x12o\n" +
 	"\x1bappend_customer_identifiers\x18\a \x01(\v2-.axpchat.v1.AppendCustomerIdentifiersResponseH\x00R\x19appendCustomerIdentifiers\x12J\n" +
 	"\x0edelete_session\x18\b \x01(\v2!.axpchat.v1.DeleteSessionResponseH\x00R\rdeleteSession\x12A\n" +
-	"\rrefresh_token\x18\t \x01(\v2\x1a.axpchat.v1.TokenRefreshedH\x00R\frefreshTokenB\b\n" +
+	"\rrefresh_token\x18\t \x01(\v2\x1a.axpchat.v1.TokenRefreshedH\x00R\frefreshToken\x12>\n" +
+	"\n" +
+	"keep_alive\x18\n" +
+	" \x01(\v2\x1d.axpchat.v1.KeepAliveResponseH\x00R\tkeepAliveB\b\n" +
 	"\x06result\"M\n" +
 	"\x0eTokenRefreshed\x12;\n" +
 	"\vexpire_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -1794,18 +1844,21 @@ var file_axpchat_v1_frame_proto_goTypes = []any{
 	(*UpdateSessionParametersRequest)(nil),    // 22: axpchat.v1.UpdateSessionParametersRequest
 	(*AppendCustomerIdentifiersRequest)(nil),  // 23: axpchat.v1.AppendCustomerIdentifiersRequest
 	(*DeleteSessionRequest)(nil),              // 24: axpchat.v1.DeleteSessionRequest
-	(*Event)(nil),                             // 25: axpchat.v1.Event
-	(*Session)(nil),                           // 26: axpchat.v1.Session
-	(*Engagement)(nil),                        // 27: axpchat.v1.Engagement
-	(*durationpb.Duration)(nil),               // 28: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),             // 29: google.protobuf.Timestamp
-	(*Problem)(nil),                           // 30: axpchat.v1.Problem
-	(*SendMessageResponse)(nil),               // 31: axpchat.v1.SendMessageResponse
-	(*CreateEngagementResponse)(nil),          // 32: axpchat.v1.CreateEngagementResponse
-	(*EndEngagementResponse)(nil),             // 33: axpchat.v1.EndEngagementResponse
-	(*UpdateSessionParametersResponse)(nil),   // 34: axpchat.v1.UpdateSessionParametersResponse
-	(*AppendCustomerIdentifiersResponse)(nil), // 35: axpchat.v1.AppendCustomerIdentifiersResponse
-	(*DeleteSessionResponse)(nil),             // 36: axpchat.v1.DeleteSessionResponse
+	(*KeepAliveRequest)(nil),                  // 25: axpchat.v1.KeepAliveRequest
+	(*Event)(nil),                             // 26: axpchat.v1.Event
+	(*Session)(nil),                           // 27: axpchat.v1.Session
+	(*Engagement)(nil),                        // 28: axpchat.v1.Engagement
+	(*durationpb.Duration)(nil),               // 29: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),             // 30: google.protobuf.Timestamp
+	(*IdleRules)(nil),                         // 31: axpchat.v1.IdleRules
+	(*Problem)(nil),                           // 32: axpchat.v1.Problem
+	(*SendMessageResponse)(nil),               // 33: axpchat.v1.SendMessageResponse
+	(*CreateEngagementResponse)(nil),          // 34: axpchat.v1.CreateEngagementResponse
+	(*EndEngagementResponse)(nil),             // 35: axpchat.v1.EndEngagementResponse
+	(*UpdateSessionParametersResponse)(nil),   // 36: axpchat.v1.UpdateSessionParametersResponse
+	(*AppendCustomerIdentifiersResponse)(nil), // 37: axpchat.v1.AppendCustomerIdentifiersResponse
+	(*DeleteSessionResponse)(nil),             // 38: axpchat.v1.DeleteSessionResponse
+	(*KeepAliveResponse)(nil),                 // 39: axpchat.v1.KeepAliveResponse
 }
 var file_axpchat_v1_frame_proto_depIdxs = []int32{
 	3,  // 0: axpchat.v1.ConnectRequest.hello:type_name -> axpchat.v1.Hello
@@ -1817,42 +1870,45 @@ var file_axpchat_v1_frame_proto_depIdxs = []int32{
 	23, // 6: axpchat.v1.ConnectRequest.append_customer_identifiers:type_name -> axpchat.v1.AppendCustomerIdentifiersRequest
 	24, // 7: axpchat.v1.ConnectRequest.delete_session:type_name -> axpchat.v1.DeleteSessionRequest
 	5,  // 8: axpchat.v1.ConnectRequest.refresh_token:type_name -> axpchat.v1.RefreshToken
-	7,  // 9: axpchat.v1.ConnectResponse.welcome:type_name -> axpchat.v1.Welcome
-	25, // 10: axpchat.v1.ConnectResponse.event:type_name -> axpchat.v1.Event
-	10, // 11: axpchat.v1.ConnectResponse.reply:type_name -> axpchat.v1.Reply
-	12, // 12: axpchat.v1.ConnectResponse.pong:type_name -> axpchat.v1.Pong
-	13, // 13: axpchat.v1.ConnectResponse.reset:type_name -> axpchat.v1.Reset
-	14, // 14: axpchat.v1.ConnectResponse.go_away:type_name -> axpchat.v1.GoAway
-	15, // 15: axpchat.v1.ConnectResponse.close:type_name -> axpchat.v1.Close
-	16, // 16: axpchat.v1.ConnectResponse.token_expiry_reminder:type_name -> axpchat.v1.TokenExpiryReminder
-	26, // 17: axpchat.v1.Welcome.session:type_name -> axpchat.v1.Session
-	27, // 18: axpchat.v1.Welcome.engagements:type_name -> axpchat.v1.Engagement
-	8,  // 19: axpchat.v1.Welcome.capabilities:type_name -> axpchat.v1.Capabilities
-	9,  // 20: axpchat.v1.Welcome.limits:type_name -> axpchat.v1.Limits
-	28, // 21: axpchat.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
-	29, // 22: axpchat.v1.Welcome.server_time:type_name -> google.protobuf.Timestamp
-	28, // 23: axpchat.v1.Limits.retention:type_name -> google.protobuf.Duration
-	30, // 24: axpchat.v1.Reply.problem:type_name -> axpchat.v1.Problem
-	31, // 25: axpchat.v1.Reply.send_message:type_name -> axpchat.v1.SendMessageResponse
-	32, // 26: axpchat.v1.Reply.create_engagement:type_name -> axpchat.v1.CreateEngagementResponse
-	33, // 27: axpchat.v1.Reply.end_engagement:type_name -> axpchat.v1.EndEngagementResponse
-	34, // 28: axpchat.v1.Reply.update_session_parameters:type_name -> axpchat.v1.UpdateSessionParametersResponse
-	35, // 29: axpchat.v1.Reply.append_customer_identifiers:type_name -> axpchat.v1.AppendCustomerIdentifiersResponse
-	36, // 30: axpchat.v1.Reply.delete_session:type_name -> axpchat.v1.DeleteSessionResponse
-	11, // 31: axpchat.v1.Reply.refresh_token:type_name -> axpchat.v1.TokenRefreshed
-	29, // 32: axpchat.v1.TokenRefreshed.expire_time:type_name -> google.protobuf.Timestamp
-	29, // 33: axpchat.v1.Pong.server_time:type_name -> google.protobuf.Timestamp
-	0,  // 34: axpchat.v1.Reset.reason:type_name -> axpchat.v1.ResetReason
-	1,  // 35: axpchat.v1.Close.code:type_name -> axpchat.v1.CloseCode
-	29, // 36: axpchat.v1.TokenExpiryReminder.expire_time:type_name -> google.protobuf.Timestamp
-	6,  // 37: axpchat.v1.WatchEventsResponse.frame:type_name -> axpchat.v1.ConnectResponse
-	25, // 38: axpchat.v1.PollEventsResponse.events:type_name -> axpchat.v1.Event
-	13, // 39: axpchat.v1.PollEventsResponse.reset:type_name -> axpchat.v1.Reset
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	25, // 9: axpchat.v1.ConnectRequest.keep_alive:type_name -> axpchat.v1.KeepAliveRequest
+	7,  // 10: axpchat.v1.ConnectResponse.welcome:type_name -> axpchat.v1.Welcome
+	26, // 11: axpchat.v1.ConnectResponse.event:type_name -> axpchat.v1.Event
+	10, // 12: axpchat.v1.ConnectResponse.reply:type_name -> axpchat.v1.Reply
+	12, // 13: axpchat.v1.ConnectResponse.pong:type_name -> axpchat.v1.Pong
+	13, // 14: axpchat.v1.ConnectResponse.reset:type_name -> axpchat.v1.Reset
+	14, // 15: axpchat.v1.ConnectResponse.go_away:type_name -> axpchat.v1.GoAway
+	15, // 16: axpchat.v1.ConnectResponse.close:type_name -> axpchat.v1.Close
+	16, // 17: axpchat.v1.ConnectResponse.token_expiry_reminder:type_name -> axpchat.v1.TokenExpiryReminder
+	27, // 18: axpchat.v1.Welcome.session:type_name -> axpchat.v1.Session
+	28, // 19: axpchat.v1.Welcome.engagements:type_name -> axpchat.v1.Engagement
+	8,  // 20: axpchat.v1.Welcome.capabilities:type_name -> axpchat.v1.Capabilities
+	9,  // 21: axpchat.v1.Welcome.limits:type_name -> axpchat.v1.Limits
+	29, // 22: axpchat.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
+	30, // 23: axpchat.v1.Welcome.server_time:type_name -> google.protobuf.Timestamp
+	31, // 24: axpchat.v1.Welcome.idle_rules:type_name -> axpchat.v1.IdleRules
+	29, // 25: axpchat.v1.Limits.retention:type_name -> google.protobuf.Duration
+	32, // 26: axpchat.v1.Reply.problem:type_name -> axpchat.v1.Problem
+	33, // 27: axpchat.v1.Reply.send_message:type_name -> axpchat.v1.SendMessageResponse
+	34, // 28: axpchat.v1.Reply.create_engagement:type_name -> axpchat.v1.CreateEngagementResponse
+	35, // 29: axpchat.v1.Reply.end_engagement:type_name -> axpchat.v1.EndEngagementResponse
+	36, // 30: axpchat.v1.Reply.update_session_parameters:type_name -> axpchat.v1.UpdateSessionParametersResponse
+	37, // 31: axpchat.v1.Reply.append_customer_identifiers:type_name -> axpchat.v1.AppendCustomerIdentifiersResponse
+	38, // 32: axpchat.v1.Reply.delete_session:type_name -> axpchat.v1.DeleteSessionResponse
+	11, // 33: axpchat.v1.Reply.refresh_token:type_name -> axpchat.v1.TokenRefreshed
+	39, // 34: axpchat.v1.Reply.keep_alive:type_name -> axpchat.v1.KeepAliveResponse
+	30, // 35: axpchat.v1.TokenRefreshed.expire_time:type_name -> google.protobuf.Timestamp
+	30, // 36: axpchat.v1.Pong.server_time:type_name -> google.protobuf.Timestamp
+	0,  // 37: axpchat.v1.Reset.reason:type_name -> axpchat.v1.ResetReason
+	1,  // 38: axpchat.v1.Close.code:type_name -> axpchat.v1.CloseCode
+	30, // 39: axpchat.v1.TokenExpiryReminder.expire_time:type_name -> google.protobuf.Timestamp
+	6,  // 40: axpchat.v1.WatchEventsResponse.frame:type_name -> axpchat.v1.ConnectResponse
+	26, // 41: axpchat.v1.PollEventsResponse.events:type_name -> axpchat.v1.Event
+	13, // 42: axpchat.v1.PollEventsResponse.reset:type_name -> axpchat.v1.Reset
+	43, // [43:43] is the sub-list for method output_type
+	43, // [43:43] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_axpchat_v1_frame_proto_init() }
@@ -1875,6 +1931,7 @@ func file_axpchat_v1_frame_proto_init() {
 		(*ConnectRequest_AppendCustomerIdentifiers)(nil),
 		(*ConnectRequest_DeleteSession)(nil),
 		(*ConnectRequest_RefreshToken)(nil),
+		(*ConnectRequest_KeepAlive)(nil),
 	}
 	file_axpchat_v1_frame_proto_msgTypes[4].OneofWrappers = []any{
 		(*ConnectResponse_Welcome)(nil),
@@ -1895,6 +1952,7 @@ func file_axpchat_v1_frame_proto_init() {
 		(*Reply_AppendCustomerIdentifiers)(nil),
 		(*Reply_DeleteSession)(nil),
 		(*Reply_RefreshToken)(nil),
+		(*Reply_KeepAlive)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

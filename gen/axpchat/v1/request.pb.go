@@ -343,7 +343,8 @@ type UpdateSessionParametersRequest struct {
 	SessionId string `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	// Makes the call traceable; repeating it is safe anyway.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Set key by key; the others stay. At most 20 keys in all.
+	// Set key by key; the others stay. A session holds 20 keys: where there would
+	// be more, the one that was set longest ago goes.
 	SessionParameters map[string]string `protobuf:"bytes,3,rep,name=session_parameters,json=sessionParameters,proto3" json:"session_parameters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
@@ -446,6 +447,108 @@ func (x *UpdateSessionParametersResponse) GetSession() *Session {
 	return nil
 }
 
+// Says that the customer is there.
+type KeepAliveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session.
+	SessionId string `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// Makes the call traceable; repeating it is safe anyway.
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeepAliveRequest) Reset() {
+	*x = KeepAliveRequest{}
+	mi := &file_axpchat_v1_request_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeepAliveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeepAliveRequest) ProtoMessage() {}
+
+func (x *KeepAliveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_v1_request_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeepAliveRequest.ProtoReflect.Descriptor instead.
+func (*KeepAliveRequest) Descriptor() ([]byte, []int) {
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *KeepAliveRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *KeepAliveRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Answer to Keep Alive.
+type KeepAliveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When an open chat is warned of, should the customer do nothing more; not
+	// set where there is no such rule.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeepAliveResponse) Reset() {
+	*x = KeepAliveResponse{}
+	mi := &file_axpchat_v1_request_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeepAliveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeepAliveResponse) ProtoMessage() {}
+
+func (x *KeepAliveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_v1_request_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeepAliveResponse.ProtoReflect.Descriptor instead.
+func (*KeepAliveResponse) Descriptor() ([]byte, []int) {
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *KeepAliveResponse) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
 // Append Customer Identifiers.
 type AppendCustomerIdentifiersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -461,7 +564,7 @@ type AppendCustomerIdentifiersRequest struct {
 
 func (x *AppendCustomerIdentifiersRequest) Reset() {
 	*x = AppendCustomerIdentifiersRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[7]
+	mi := &file_axpchat_v1_request_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -473,7 +576,7 @@ func (x *AppendCustomerIdentifiersRequest) String() string {
 func (*AppendCustomerIdentifiersRequest) ProtoMessage() {}
 
 func (x *AppendCustomerIdentifiersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[7]
+	mi := &file_axpchat_v1_request_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -486,7 +589,7 @@ func (x *AppendCustomerIdentifiersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendCustomerIdentifiersRequest.ProtoReflect.Descriptor instead.
 func (*AppendCustomerIdentifiersRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{7}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AppendCustomerIdentifiersRequest) GetSessionId() string {
@@ -521,7 +624,7 @@ type AppendCustomerIdentifiersResponse struct {
 
 func (x *AppendCustomerIdentifiersResponse) Reset() {
 	*x = AppendCustomerIdentifiersResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[8]
+	mi := &file_axpchat_v1_request_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +636,7 @@ func (x *AppendCustomerIdentifiersResponse) String() string {
 func (*AppendCustomerIdentifiersResponse) ProtoMessage() {}
 
 func (x *AppendCustomerIdentifiersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[8]
+	mi := &file_axpchat_v1_request_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +649,7 @@ func (x *AppendCustomerIdentifiersResponse) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use AppendCustomerIdentifiersResponse.ProtoReflect.Descriptor instead.
 func (*AppendCustomerIdentifiersResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{8}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AppendCustomerIdentifiersResponse) GetSession() *Session {
@@ -569,7 +672,7 @@ type DeleteSessionRequest struct {
 
 func (x *DeleteSessionRequest) Reset() {
 	*x = DeleteSessionRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[9]
+	mi := &file_axpchat_v1_request_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -581,7 +684,7 @@ func (x *DeleteSessionRequest) String() string {
 func (*DeleteSessionRequest) ProtoMessage() {}
 
 func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[9]
+	mi := &file_axpchat_v1_request_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -594,7 +697,7 @@ func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSessionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSessionRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{9}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteSessionRequest) GetSessionId() string {
@@ -622,7 +725,7 @@ type DeleteSessionResponse struct {
 
 func (x *DeleteSessionResponse) Reset() {
 	*x = DeleteSessionResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[10]
+	mi := &file_axpchat_v1_request_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +737,7 @@ func (x *DeleteSessionResponse) String() string {
 func (*DeleteSessionResponse) ProtoMessage() {}
 
 func (x *DeleteSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[10]
+	mi := &file_axpchat_v1_request_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,7 +750,7 @@ func (x *DeleteSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSessionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSessionResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{10}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteSessionResponse) GetSession() *Session {
@@ -674,7 +777,7 @@ type CreateEngagementRequest struct {
 
 func (x *CreateEngagementRequest) Reset() {
 	*x = CreateEngagementRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[11]
+	mi := &file_axpchat_v1_request_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -686,7 +789,7 @@ func (x *CreateEngagementRequest) String() string {
 func (*CreateEngagementRequest) ProtoMessage() {}
 
 func (x *CreateEngagementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[11]
+	mi := &file_axpchat_v1_request_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -699,7 +802,7 @@ func (x *CreateEngagementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEngagementRequest.ProtoReflect.Descriptor instead.
 func (*CreateEngagementRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{11}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateEngagementRequest) GetSessionId() string {
@@ -741,7 +844,7 @@ type CreateEngagementResponse struct {
 
 func (x *CreateEngagementResponse) Reset() {
 	*x = CreateEngagementResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[12]
+	mi := &file_axpchat_v1_request_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +856,7 @@ func (x *CreateEngagementResponse) String() string {
 func (*CreateEngagementResponse) ProtoMessage() {}
 
 func (x *CreateEngagementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[12]
+	mi := &file_axpchat_v1_request_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +869,7 @@ func (x *CreateEngagementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEngagementResponse.ProtoReflect.Descriptor instead.
 func (*CreateEngagementResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{12}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateEngagementResponse) GetEngagement() *Engagement {
@@ -789,7 +892,7 @@ type GetEngagementRequest struct {
 
 func (x *GetEngagementRequest) Reset() {
 	*x = GetEngagementRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[13]
+	mi := &file_axpchat_v1_request_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +904,7 @@ func (x *GetEngagementRequest) String() string {
 func (*GetEngagementRequest) ProtoMessage() {}
 
 func (x *GetEngagementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[13]
+	mi := &file_axpchat_v1_request_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +917,7 @@ func (x *GetEngagementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEngagementRequest.ProtoReflect.Descriptor instead.
 func (*GetEngagementRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{13}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetEngagementRequest) GetSessionId() string {
@@ -842,7 +945,7 @@ type GetEngagementResponse struct {
 
 func (x *GetEngagementResponse) Reset() {
 	*x = GetEngagementResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[14]
+	mi := &file_axpchat_v1_request_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +957,7 @@ func (x *GetEngagementResponse) String() string {
 func (*GetEngagementResponse) ProtoMessage() {}
 
 func (x *GetEngagementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[14]
+	mi := &file_axpchat_v1_request_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +970,7 @@ func (x *GetEngagementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEngagementResponse.ProtoReflect.Descriptor instead.
 func (*GetEngagementResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{14}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetEngagementResponse) GetEngagement() *Engagement {
@@ -888,7 +991,7 @@ type ListEngagementsRequest struct {
 
 func (x *ListEngagementsRequest) Reset() {
 	*x = ListEngagementsRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[15]
+	mi := &file_axpchat_v1_request_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +1003,7 @@ func (x *ListEngagementsRequest) String() string {
 func (*ListEngagementsRequest) ProtoMessage() {}
 
 func (x *ListEngagementsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[15]
+	mi := &file_axpchat_v1_request_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +1016,7 @@ func (x *ListEngagementsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEngagementsRequest.ProtoReflect.Descriptor instead.
 func (*ListEngagementsRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{15}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListEngagementsRequest) GetSessionId() string {
@@ -934,7 +1037,7 @@ type ListEngagementsResponse struct {
 
 func (x *ListEngagementsResponse) Reset() {
 	*x = ListEngagementsResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[16]
+	mi := &file_axpchat_v1_request_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +1049,7 @@ func (x *ListEngagementsResponse) String() string {
 func (*ListEngagementsResponse) ProtoMessage() {}
 
 func (x *ListEngagementsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[16]
+	mi := &file_axpchat_v1_request_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +1062,7 @@ func (x *ListEngagementsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEngagementsResponse.ProtoReflect.Descriptor instead.
 func (*ListEngagementsResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{16}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListEngagementsResponse) GetEngagements() []*Engagement {
@@ -987,7 +1090,7 @@ type JoinEngagementRequest struct {
 
 func (x *JoinEngagementRequest) Reset() {
 	*x = JoinEngagementRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[17]
+	mi := &file_axpchat_v1_request_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1102,7 @@ func (x *JoinEngagementRequest) String() string {
 func (*JoinEngagementRequest) ProtoMessage() {}
 
 func (x *JoinEngagementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[17]
+	mi := &file_axpchat_v1_request_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1115,7 @@ func (x *JoinEngagementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinEngagementRequest.ProtoReflect.Descriptor instead.
 func (*JoinEngagementRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{17}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *JoinEngagementRequest) GetSessionId() string {
@@ -1054,7 +1157,7 @@ type JoinEngagementResponse struct {
 
 func (x *JoinEngagementResponse) Reset() {
 	*x = JoinEngagementResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[18]
+	mi := &file_axpchat_v1_request_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1169,7 @@ func (x *JoinEngagementResponse) String() string {
 func (*JoinEngagementResponse) ProtoMessage() {}
 
 func (x *JoinEngagementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[18]
+	mi := &file_axpchat_v1_request_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1182,7 @@ func (x *JoinEngagementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinEngagementResponse.ProtoReflect.Descriptor instead.
 func (*JoinEngagementResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{18}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *JoinEngagementResponse) GetEngagement() *Engagement {
@@ -1106,7 +1209,7 @@ type EndEngagementRequest struct {
 
 func (x *EndEngagementRequest) Reset() {
 	*x = EndEngagementRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[19]
+	mi := &file_axpchat_v1_request_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1221,7 @@ func (x *EndEngagementRequest) String() string {
 func (*EndEngagementRequest) ProtoMessage() {}
 
 func (x *EndEngagementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[19]
+	mi := &file_axpchat_v1_request_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1234,7 @@ func (x *EndEngagementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndEngagementRequest.ProtoReflect.Descriptor instead.
 func (*EndEngagementRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{19}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EndEngagementRequest) GetSessionId() string {
@@ -1173,7 +1276,7 @@ type EndEngagementResponse struct {
 
 func (x *EndEngagementResponse) Reset() {
 	*x = EndEngagementResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[20]
+	mi := &file_axpchat_v1_request_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1185,7 +1288,7 @@ func (x *EndEngagementResponse) String() string {
 func (*EndEngagementResponse) ProtoMessage() {}
 
 func (x *EndEngagementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[20]
+	mi := &file_axpchat_v1_request_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1198,7 +1301,7 @@ func (x *EndEngagementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndEngagementResponse.ProtoReflect.Descriptor instead.
 func (*EndEngagementResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{20}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EndEngagementResponse) GetEngagement() *Engagement {
@@ -1243,7 +1346,7 @@ type SendMessageRequest struct {
 
 func (x *SendMessageRequest) Reset() {
 	*x = SendMessageRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[21]
+	mi := &file_axpchat_v1_request_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1358,7 @@ func (x *SendMessageRequest) String() string {
 func (*SendMessageRequest) ProtoMessage() {}
 
 func (x *SendMessageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[21]
+	mi := &file_axpchat_v1_request_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1371,7 @@ func (x *SendMessageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendMessageRequest.ProtoReflect.Descriptor instead.
 func (*SendMessageRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{21}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SendMessageRequest) GetSessionId() string {
@@ -1367,7 +1470,7 @@ type SendMessageResponse struct {
 
 func (x *SendMessageResponse) Reset() {
 	*x = SendMessageResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[22]
+	mi := &file_axpchat_v1_request_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1482,7 @@ func (x *SendMessageResponse) String() string {
 func (*SendMessageResponse) ProtoMessage() {}
 
 func (x *SendMessageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[22]
+	mi := &file_axpchat_v1_request_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1495,7 @@ func (x *SendMessageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendMessageResponse.ProtoReflect.Descriptor instead.
 func (*SendMessageResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{22}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SendMessageResponse) GetMessage() *Message {
@@ -1421,7 +1524,7 @@ type ListMessagesRequest struct {
 
 func (x *ListMessagesRequest) Reset() {
 	*x = ListMessagesRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[23]
+	mi := &file_axpchat_v1_request_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1536,7 @@ func (x *ListMessagesRequest) String() string {
 func (*ListMessagesRequest) ProtoMessage() {}
 
 func (x *ListMessagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[23]
+	mi := &file_axpchat_v1_request_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1549,7 @@ func (x *ListMessagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMessagesRequest.ProtoReflect.Descriptor instead.
 func (*ListMessagesRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{23}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListMessagesRequest) GetSessionId() string {
@@ -1497,7 +1600,7 @@ type ListMessagesResponse struct {
 
 func (x *ListMessagesResponse) Reset() {
 	*x = ListMessagesResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[24]
+	mi := &file_axpchat_v1_request_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +1612,7 @@ func (x *ListMessagesResponse) String() string {
 func (*ListMessagesResponse) ProtoMessage() {}
 
 func (x *ListMessagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[24]
+	mi := &file_axpchat_v1_request_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +1625,7 @@ func (x *ListMessagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMessagesResponse.ProtoReflect.Descriptor instead.
 func (*ListMessagesResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{24}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListMessagesResponse) GetMessages() []*Message {
@@ -1560,7 +1663,7 @@ type Attachment struct {
 
 func (x *Attachment) Reset() {
 	*x = Attachment{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[25]
+	mi := &file_axpchat_v1_request_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +1675,7 @@ func (x *Attachment) String() string {
 func (*Attachment) ProtoMessage() {}
 
 func (x *Attachment) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[25]
+	mi := &file_axpchat_v1_request_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +1688,7 @@ func (x *Attachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
 func (*Attachment) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{25}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Attachment) GetAttachmentId() string {
@@ -1649,7 +1752,7 @@ type CreateAttachmentRequest struct {
 
 func (x *CreateAttachmentRequest) Reset() {
 	*x = CreateAttachmentRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[26]
+	mi := &file_axpchat_v1_request_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1764,7 @@ func (x *CreateAttachmentRequest) String() string {
 func (*CreateAttachmentRequest) ProtoMessage() {}
 
 func (x *CreateAttachmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[26]
+	mi := &file_axpchat_v1_request_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1777,7 @@ func (x *CreateAttachmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAttachmentRequest.ProtoReflect.Descriptor instead.
 func (*CreateAttachmentRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{26}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CreateAttachmentRequest) GetSessionId() string {
@@ -1723,7 +1826,7 @@ type CreateAttachmentResponse struct {
 
 func (x *CreateAttachmentResponse) Reset() {
 	*x = CreateAttachmentResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[27]
+	mi := &file_axpchat_v1_request_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +1838,7 @@ func (x *CreateAttachmentResponse) String() string {
 func (*CreateAttachmentResponse) ProtoMessage() {}
 
 func (x *CreateAttachmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[27]
+	mi := &file_axpchat_v1_request_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +1851,7 @@ func (x *CreateAttachmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAttachmentResponse.ProtoReflect.Descriptor instead.
 func (*CreateAttachmentResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{27}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CreateAttachmentResponse) GetAttachment() *Attachment {
@@ -1771,7 +1874,7 @@ type GetAttachmentRequest struct {
 
 func (x *GetAttachmentRequest) Reset() {
 	*x = GetAttachmentRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[28]
+	mi := &file_axpchat_v1_request_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +1886,7 @@ func (x *GetAttachmentRequest) String() string {
 func (*GetAttachmentRequest) ProtoMessage() {}
 
 func (x *GetAttachmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[28]
+	mi := &file_axpchat_v1_request_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +1899,7 @@ func (x *GetAttachmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttachmentRequest.ProtoReflect.Descriptor instead.
 func (*GetAttachmentRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{28}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetAttachmentRequest) GetSessionId() string {
@@ -1824,7 +1927,7 @@ type GetAttachmentResponse struct {
 
 func (x *GetAttachmentResponse) Reset() {
 	*x = GetAttachmentResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[29]
+	mi := &file_axpchat_v1_request_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +1939,7 @@ func (x *GetAttachmentResponse) String() string {
 func (*GetAttachmentResponse) ProtoMessage() {}
 
 func (x *GetAttachmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[29]
+	mi := &file_axpchat_v1_request_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +1952,7 @@ func (x *GetAttachmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttachmentResponse.ProtoReflect.Descriptor instead.
 func (*GetAttachmentResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{29}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetAttachmentResponse) GetAttachment() *Attachment {
@@ -1872,7 +1975,7 @@ type CreateTicketRequest struct {
 
 func (x *CreateTicketRequest) Reset() {
 	*x = CreateTicketRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[30]
+	mi := &file_axpchat_v1_request_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1884,7 +1987,7 @@ func (x *CreateTicketRequest) String() string {
 func (*CreateTicketRequest) ProtoMessage() {}
 
 func (x *CreateTicketRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[30]
+	mi := &file_axpchat_v1_request_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1897,7 +2000,7 @@ func (x *CreateTicketRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTicketRequest.ProtoReflect.Descriptor instead.
 func (*CreateTicketRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{30}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CreateTicketRequest) GetSessionId() string {
@@ -1927,7 +2030,7 @@ type CreateTicketResponse struct {
 
 func (x *CreateTicketResponse) Reset() {
 	*x = CreateTicketResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[31]
+	mi := &file_axpchat_v1_request_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2042,7 @@ func (x *CreateTicketResponse) String() string {
 func (*CreateTicketResponse) ProtoMessage() {}
 
 func (x *CreateTicketResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[31]
+	mi := &file_axpchat_v1_request_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2055,7 @@ func (x *CreateTicketResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTicketResponse.ProtoReflect.Descriptor instead.
 func (*CreateTicketResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{31}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CreateTicketResponse) GetTicket() string {
@@ -1982,7 +2085,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[32]
+	mi := &file_axpchat_v1_request_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1994,7 +2097,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[32]
+	mi := &file_axpchat_v1_request_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2007,7 +2110,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{32}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WatchEventsRequest) GetSessionId() string {
@@ -2041,7 +2144,7 @@ type PollEventsRequest struct {
 
 func (x *PollEventsRequest) Reset() {
 	*x = PollEventsRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[33]
+	mi := &file_axpchat_v1_request_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2053,7 +2156,7 @@ func (x *PollEventsRequest) String() string {
 func (*PollEventsRequest) ProtoMessage() {}
 
 func (x *PollEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[33]
+	mi := &file_axpchat_v1_request_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2066,7 +2169,7 @@ func (x *PollEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollEventsRequest.ProtoReflect.Descriptor instead.
 func (*PollEventsRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{33}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PollEventsRequest) GetSessionId() string {
@@ -2136,7 +2239,15 @@ const file_axpchat_v1_request_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"P\n" +
 	"\x1fUpdateSessionParametersResponse\x12-\n" +
-	"\asession\x18\x01 \x01(\v2\x13.axpchat.v1.SessionR\asession\"\xf0\x02\n" +
+	"\asession\x18\x01 \x01(\v2\x13.axpchat.v1.SessionR\asession\"c\n" +
+	"\x10KeepAliveRequest\x12&\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\tsessionId\x12'\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\"P\n" +
+	"\x11KeepAliveResponse\x12;\n" +
+	"\vexpire_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"\xf0\x02\n" +
 	" AppendCustomerIdentifiersRequest\x12&\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\tsessionId\x12'\n" +
@@ -2312,7 +2423,7 @@ func file_axpchat_v1_request_proto_rawDescGZIP() []byte {
 }
 
 var file_axpchat_v1_request_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_axpchat_v1_request_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_axpchat_v1_request_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_axpchat_v1_request_proto_goTypes = []any{
 	(TicketUse)(0),                            // 0: axpchat.v1.TicketUse
 	(*CustomerIdentifierValues)(nil),          // 1: axpchat.v1.CustomerIdentifierValues
@@ -2322,83 +2433,86 @@ var file_axpchat_v1_request_proto_goTypes = []any{
 	(*GetSessionResponse)(nil),                // 5: axpchat.v1.GetSessionResponse
 	(*UpdateSessionParametersRequest)(nil),    // 6: axpchat.v1.UpdateSessionParametersRequest
 	(*UpdateSessionParametersResponse)(nil),   // 7: axpchat.v1.UpdateSessionParametersResponse
-	(*AppendCustomerIdentifiersRequest)(nil),  // 8: axpchat.v1.AppendCustomerIdentifiersRequest
-	(*AppendCustomerIdentifiersResponse)(nil), // 9: axpchat.v1.AppendCustomerIdentifiersResponse
-	(*DeleteSessionRequest)(nil),              // 10: axpchat.v1.DeleteSessionRequest
-	(*DeleteSessionResponse)(nil),             // 11: axpchat.v1.DeleteSessionResponse
-	(*CreateEngagementRequest)(nil),           // 12: axpchat.v1.CreateEngagementRequest
-	(*CreateEngagementResponse)(nil),          // 13: axpchat.v1.CreateEngagementResponse
-	(*GetEngagementRequest)(nil),              // 14: axpchat.v1.GetEngagementRequest
-	(*GetEngagementResponse)(nil),             // 15: axpchat.v1.GetEngagementResponse
-	(*ListEngagementsRequest)(nil),            // 16: axpchat.v1.ListEngagementsRequest
-	(*ListEngagementsResponse)(nil),           // 17: axpchat.v1.ListEngagementsResponse
-	(*JoinEngagementRequest)(nil),             // 18: axpchat.v1.JoinEngagementRequest
-	(*JoinEngagementResponse)(nil),            // 19: axpchat.v1.JoinEngagementResponse
-	(*EndEngagementRequest)(nil),              // 20: axpchat.v1.EndEngagementRequest
-	(*EndEngagementResponse)(nil),             // 21: axpchat.v1.EndEngagementResponse
-	(*SendMessageRequest)(nil),                // 22: axpchat.v1.SendMessageRequest
-	(*SendMessageResponse)(nil),               // 23: axpchat.v1.SendMessageResponse
-	(*ListMessagesRequest)(nil),               // 24: axpchat.v1.ListMessagesRequest
-	(*ListMessagesResponse)(nil),              // 25: axpchat.v1.ListMessagesResponse
-	(*Attachment)(nil),                        // 26: axpchat.v1.Attachment
-	(*CreateAttachmentRequest)(nil),           // 27: axpchat.v1.CreateAttachmentRequest
-	(*CreateAttachmentResponse)(nil),          // 28: axpchat.v1.CreateAttachmentResponse
-	(*GetAttachmentRequest)(nil),              // 29: axpchat.v1.GetAttachmentRequest
-	(*GetAttachmentResponse)(nil),             // 30: axpchat.v1.GetAttachmentResponse
-	(*CreateTicketRequest)(nil),               // 31: axpchat.v1.CreateTicketRequest
-	(*CreateTicketResponse)(nil),              // 32: axpchat.v1.CreateTicketResponse
-	(*WatchEventsRequest)(nil),                // 33: axpchat.v1.WatchEventsRequest
-	(*PollEventsRequest)(nil),                 // 34: axpchat.v1.PollEventsRequest
-	nil,                                       // 35: axpchat.v1.CreateSessionRequest.CustomerIdentifiersEntry
-	nil,                                       // 36: axpchat.v1.CreateSessionRequest.SessionParametersEntry
-	nil,                                       // 37: axpchat.v1.UpdateSessionParametersRequest.SessionParametersEntry
-	nil,                                       // 38: axpchat.v1.AppendCustomerIdentifiersRequest.CustomerIdentifiersEntry
-	nil,                                       // 39: axpchat.v1.CreateEngagementRequest.EngagementParametersEntry
-	nil,                                       // 40: axpchat.v1.SendMessageRequest.CustomDataEntry
-	(*Session)(nil),                           // 41: axpchat.v1.Session
-	(CloseReason)(0),                          // 42: axpchat.v1.CloseReason
-	(*Engagement)(nil),                        // 43: axpchat.v1.Engagement
-	(TextFormat)(0),                           // 44: axpchat.v1.TextFormat
-	(*MessageHeaders)(nil),                    // 45: axpchat.v1.MessageHeaders
-	(*Message)(nil),                           // 46: axpchat.v1.Message
-	(*timestamppb.Timestamp)(nil),             // 47: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),               // 48: google.protobuf.Duration
+	(*KeepAliveRequest)(nil),                  // 8: axpchat.v1.KeepAliveRequest
+	(*KeepAliveResponse)(nil),                 // 9: axpchat.v1.KeepAliveResponse
+	(*AppendCustomerIdentifiersRequest)(nil),  // 10: axpchat.v1.AppendCustomerIdentifiersRequest
+	(*AppendCustomerIdentifiersResponse)(nil), // 11: axpchat.v1.AppendCustomerIdentifiersResponse
+	(*DeleteSessionRequest)(nil),              // 12: axpchat.v1.DeleteSessionRequest
+	(*DeleteSessionResponse)(nil),             // 13: axpchat.v1.DeleteSessionResponse
+	(*CreateEngagementRequest)(nil),           // 14: axpchat.v1.CreateEngagementRequest
+	(*CreateEngagementResponse)(nil),          // 15: axpchat.v1.CreateEngagementResponse
+	(*GetEngagementRequest)(nil),              // 16: axpchat.v1.GetEngagementRequest
+	(*GetEngagementResponse)(nil),             // 17: axpchat.v1.GetEngagementResponse
+	(*ListEngagementsRequest)(nil),            // 18: axpchat.v1.ListEngagementsRequest
+	(*ListEngagementsResponse)(nil),           // 19: axpchat.v1.ListEngagementsResponse
+	(*JoinEngagementRequest)(nil),             // 20: axpchat.v1.JoinEngagementRequest
+	(*JoinEngagementResponse)(nil),            // 21: axpchat.v1.JoinEngagementResponse
+	(*EndEngagementRequest)(nil),              // 22: axpchat.v1.EndEngagementRequest
+	(*EndEngagementResponse)(nil),             // 23: axpchat.v1.EndEngagementResponse
+	(*SendMessageRequest)(nil),                // 24: axpchat.v1.SendMessageRequest
+	(*SendMessageResponse)(nil),               // 25: axpchat.v1.SendMessageResponse
+	(*ListMessagesRequest)(nil),               // 26: axpchat.v1.ListMessagesRequest
+	(*ListMessagesResponse)(nil),              // 27: axpchat.v1.ListMessagesResponse
+	(*Attachment)(nil),                        // 28: axpchat.v1.Attachment
+	(*CreateAttachmentRequest)(nil),           // 29: axpchat.v1.CreateAttachmentRequest
+	(*CreateAttachmentResponse)(nil),          // 30: axpchat.v1.CreateAttachmentResponse
+	(*GetAttachmentRequest)(nil),              // 31: axpchat.v1.GetAttachmentRequest
+	(*GetAttachmentResponse)(nil),             // 32: axpchat.v1.GetAttachmentResponse
+	(*CreateTicketRequest)(nil),               // 33: axpchat.v1.CreateTicketRequest
+	(*CreateTicketResponse)(nil),              // 34: axpchat.v1.CreateTicketResponse
+	(*WatchEventsRequest)(nil),                // 35: axpchat.v1.WatchEventsRequest
+	(*PollEventsRequest)(nil),                 // 36: axpchat.v1.PollEventsRequest
+	nil,                                       // 37: axpchat.v1.CreateSessionRequest.CustomerIdentifiersEntry
+	nil,                                       // 38: axpchat.v1.CreateSessionRequest.SessionParametersEntry
+	nil,                                       // 39: axpchat.v1.UpdateSessionParametersRequest.SessionParametersEntry
+	nil,                                       // 40: axpchat.v1.AppendCustomerIdentifiersRequest.CustomerIdentifiersEntry
+	nil,                                       // 41: axpchat.v1.CreateEngagementRequest.EngagementParametersEntry
+	nil,                                       // 42: axpchat.v1.SendMessageRequest.CustomDataEntry
+	(*Session)(nil),                           // 43: axpchat.v1.Session
+	(*timestamppb.Timestamp)(nil),             // 44: google.protobuf.Timestamp
+	(CloseReason)(0),                          // 45: axpchat.v1.CloseReason
+	(*Engagement)(nil),                        // 46: axpchat.v1.Engagement
+	(TextFormat)(0),                           // 47: axpchat.v1.TextFormat
+	(*MessageHeaders)(nil),                    // 48: axpchat.v1.MessageHeaders
+	(*Message)(nil),                           // 49: axpchat.v1.Message
+	(*durationpb.Duration)(nil),               // 50: google.protobuf.Duration
 }
 var file_axpchat_v1_request_proto_depIdxs = []int32{
-	35, // 0: axpchat.v1.CreateSessionRequest.customer_identifiers:type_name -> axpchat.v1.CreateSessionRequest.CustomerIdentifiersEntry
-	36, // 1: axpchat.v1.CreateSessionRequest.session_parameters:type_name -> axpchat.v1.CreateSessionRequest.SessionParametersEntry
-	41, // 2: axpchat.v1.CreateSessionResponse.session:type_name -> axpchat.v1.Session
-	41, // 3: axpchat.v1.GetSessionResponse.session:type_name -> axpchat.v1.Session
-	37, // 4: axpchat.v1.UpdateSessionParametersRequest.session_parameters:type_name -> axpchat.v1.UpdateSessionParametersRequest.SessionParametersEntry
-	41, // 5: axpchat.v1.UpdateSessionParametersResponse.session:type_name -> axpchat.v1.Session
-	38, // 6: axpchat.v1.AppendCustomerIdentifiersRequest.customer_identifiers:type_name -> axpchat.v1.AppendCustomerIdentifiersRequest.CustomerIdentifiersEntry
-	41, // 7: axpchat.v1.AppendCustomerIdentifiersResponse.session:type_name -> axpchat.v1.Session
-	42, // 8: axpchat.v1.DeleteSessionRequest.reason:type_name -> axpchat.v1.CloseReason
-	41, // 9: axpchat.v1.DeleteSessionResponse.session:type_name -> axpchat.v1.Session
-	39, // 10: axpchat.v1.CreateEngagementRequest.engagement_parameters:type_name -> axpchat.v1.CreateEngagementRequest.EngagementParametersEntry
-	43, // 11: axpchat.v1.CreateEngagementResponse.engagement:type_name -> axpchat.v1.Engagement
-	43, // 12: axpchat.v1.GetEngagementResponse.engagement:type_name -> axpchat.v1.Engagement
-	43, // 13: axpchat.v1.ListEngagementsResponse.engagements:type_name -> axpchat.v1.Engagement
-	43, // 14: axpchat.v1.JoinEngagementResponse.engagement:type_name -> axpchat.v1.Engagement
-	42, // 15: axpchat.v1.EndEngagementRequest.reason:type_name -> axpchat.v1.CloseReason
-	43, // 16: axpchat.v1.EndEngagementResponse.engagement:type_name -> axpchat.v1.Engagement
-	44, // 17: axpchat.v1.SendMessageRequest.text_format:type_name -> axpchat.v1.TextFormat
-	40, // 18: axpchat.v1.SendMessageRequest.custom_data:type_name -> axpchat.v1.SendMessageRequest.CustomDataEntry
-	45, // 19: axpchat.v1.SendMessageRequest.headers:type_name -> axpchat.v1.MessageHeaders
-	46, // 20: axpchat.v1.SendMessageResponse.message:type_name -> axpchat.v1.Message
-	46, // 21: axpchat.v1.ListMessagesResponse.messages:type_name -> axpchat.v1.Message
-	26, // 22: axpchat.v1.CreateAttachmentResponse.attachment:type_name -> axpchat.v1.Attachment
-	26, // 23: axpchat.v1.GetAttachmentResponse.attachment:type_name -> axpchat.v1.Attachment
-	0,  // 24: axpchat.v1.CreateTicketRequest.use:type_name -> axpchat.v1.TicketUse
-	47, // 25: axpchat.v1.CreateTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
-	48, // 26: axpchat.v1.PollEventsRequest.wait:type_name -> google.protobuf.Duration
-	1,  // 27: axpchat.v1.CreateSessionRequest.CustomerIdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
-	1,  // 28: axpchat.v1.AppendCustomerIdentifiersRequest.CustomerIdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	37, // 0: axpchat.v1.CreateSessionRequest.customer_identifiers:type_name -> axpchat.v1.CreateSessionRequest.CustomerIdentifiersEntry
+	38, // 1: axpchat.v1.CreateSessionRequest.session_parameters:type_name -> axpchat.v1.CreateSessionRequest.SessionParametersEntry
+	43, // 2: axpchat.v1.CreateSessionResponse.session:type_name -> axpchat.v1.Session
+	43, // 3: axpchat.v1.GetSessionResponse.session:type_name -> axpchat.v1.Session
+	39, // 4: axpchat.v1.UpdateSessionParametersRequest.session_parameters:type_name -> axpchat.v1.UpdateSessionParametersRequest.SessionParametersEntry
+	43, // 5: axpchat.v1.UpdateSessionParametersResponse.session:type_name -> axpchat.v1.Session
+	44, // 6: axpchat.v1.KeepAliveResponse.expire_time:type_name -> google.protobuf.Timestamp
+	40, // 7: axpchat.v1.AppendCustomerIdentifiersRequest.customer_identifiers:type_name -> axpchat.v1.AppendCustomerIdentifiersRequest.CustomerIdentifiersEntry
+	43, // 8: axpchat.v1.AppendCustomerIdentifiersResponse.session:type_name -> axpchat.v1.Session
+	45, // 9: axpchat.v1.DeleteSessionRequest.reason:type_name -> axpchat.v1.CloseReason
+	43, // 10: axpchat.v1.DeleteSessionResponse.session:type_name -> axpchat.v1.Session
+	41, // 11: axpchat.v1.CreateEngagementRequest.engagement_parameters:type_name -> axpchat.v1.CreateEngagementRequest.EngagementParametersEntry
+	46, // 12: axpchat.v1.CreateEngagementResponse.engagement:type_name -> axpchat.v1.Engagement
+	46, // 13: axpchat.v1.GetEngagementResponse.engagement:type_name -> axpchat.v1.Engagement
+	46, // 14: axpchat.v1.ListEngagementsResponse.engagements:type_name -> axpchat.v1.Engagement
+	46, // 15: axpchat.v1.JoinEngagementResponse.engagement:type_name -> axpchat.v1.Engagement
+	45, // 16: axpchat.v1.EndEngagementRequest.reason:type_name -> axpchat.v1.CloseReason
+	46, // 17: axpchat.v1.EndEngagementResponse.engagement:type_name -> axpchat.v1.Engagement
+	47, // 18: axpchat.v1.SendMessageRequest.text_format:type_name -> axpchat.v1.TextFormat
+	42, // 19: axpchat.v1.SendMessageRequest.custom_data:type_name -> axpchat.v1.SendMessageRequest.CustomDataEntry
+	48, // 20: axpchat.v1.SendMessageRequest.headers:type_name -> axpchat.v1.MessageHeaders
+	49, // 21: axpchat.v1.SendMessageResponse.message:type_name -> axpchat.v1.Message
+	49, // 22: axpchat.v1.ListMessagesResponse.messages:type_name -> axpchat.v1.Message
+	28, // 23: axpchat.v1.CreateAttachmentResponse.attachment:type_name -> axpchat.v1.Attachment
+	28, // 24: axpchat.v1.GetAttachmentResponse.attachment:type_name -> axpchat.v1.Attachment
+	0,  // 25: axpchat.v1.CreateTicketRequest.use:type_name -> axpchat.v1.TicketUse
+	44, // 26: axpchat.v1.CreateTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
+	50, // 27: axpchat.v1.PollEventsRequest.wait:type_name -> google.protobuf.Duration
+	1,  // 28: axpchat.v1.CreateSessionRequest.CustomerIdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
+	1,  // 29: axpchat.v1.AppendCustomerIdentifiersRequest.CustomerIdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_axpchat_v1_request_proto_init() }
@@ -2415,7 +2529,7 @@ func file_axpchat_v1_request_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_axpchat_v1_request_proto_rawDesc), len(file_axpchat_v1_request_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   40,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

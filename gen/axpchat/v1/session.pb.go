@@ -9,6 +9,7 @@ package axpchatv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -190,6 +191,74 @@ func (x *IdentifierValues) GetValues() []string {
 	return nil
 }
 
+// What becomes of a customer who does nothing. What a session was told holds for
+// its whole life.
+type IdleRules struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A chat whose customer does nothing for so long is warned of (idle_timeout_expired);
+	// not set: never.
+	IdleTimeout *durationpb.Duration `protobuf:"bytes,1,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
+	// How long after the warning the chat is disconnected, with the reason
+	// USER_INACTIVE; not set: at once, without a warning.
+	GracePeriod *durationpb.Duration `protobuf:"bytes,2,opt,name=grace_period,json=gracePeriod,proto3" json:"grace_period,omitempty"`
+	// A session without an open chat, without an act of the customer and without
+	// an open stream for so long is deleted; not set: never.
+	SessionTtl    *durationpb.Duration `protobuf:"bytes,3,opt,name=session_ttl,json=sessionTtl,proto3" json:"session_ttl,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IdleRules) Reset() {
+	*x = IdleRules{}
+	mi := &file_axpchat_v1_session_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IdleRules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IdleRules) ProtoMessage() {}
+
+func (x *IdleRules) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_v1_session_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IdleRules.ProtoReflect.Descriptor instead.
+func (*IdleRules) Descriptor() ([]byte, []int) {
+	return file_axpchat_v1_session_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *IdleRules) GetIdleTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.IdleTimeout
+	}
+	return nil
+}
+
+func (x *IdleRules) GetGracePeriod() *durationpb.Duration {
+	if x != nil {
+		return x.GracePeriod
+	}
+	return nil
+}
+
+func (x *IdleRules) GetSessionTtl() *durationpb.Duration {
+	if x != nil {
+		return x.SessionTtl
+	}
+	return nil
+}
+
 // One client of one customer, as AXP's Digital Session.
 type Session struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -214,14 +283,16 @@ type Session struct {
 	// When it last changed.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Why it ended, once it has.
-	CloseReason   CloseReason `protobuf:"varint,11,opt,name=close_reason,json=closeReason,proto3,enum=axpchat.v1.CloseReason" json:"close_reason,omitempty"`
+	CloseReason CloseReason `protobuf:"varint,11,opt,name=close_reason,json=closeReason,proto3,enum=axpchat.v1.CloseReason" json:"close_reason,omitempty"`
+	// What becomes of the customer who does nothing.
+	IdleRules     *IdleRules `protobuf:"bytes,12,opt,name=idle_rules,json=idleRules,proto3" json:"idle_rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_axpchat_v1_session_proto_msgTypes[1]
+	mi := &file_axpchat_v1_session_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -233,7 +304,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_session_proto_msgTypes[1]
+	mi := &file_axpchat_v1_session_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -246,7 +317,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_session_proto_rawDescGZIP(), []int{1}
+	return file_axpchat_v1_session_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Session) GetSessionId() string {
@@ -326,14 +397,26 @@ func (x *Session) GetCloseReason() CloseReason {
 	return CloseReason_CLOSE_REASON_UNSPECIFIED
 }
 
+func (x *Session) GetIdleRules() *IdleRules {
+	if x != nil {
+		return x.IdleRules
+	}
+	return nil
+}
+
 var File_axpchat_v1_session_proto protoreflect.FileDescriptor
 
 const file_axpchat_v1_session_proto_rawDesc = "" +
 	"\n" +
 	"\x18axpchat/v1/session.proto\x12\n" +
-	"axpchat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"*\n" +
+	"axpchat.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"*\n" +
 	"\x10IdentifierValues\x12\x16\n" +
-	"\x06values\x18\x01 \x03(\tR\x06values\"\x83\x06\n" +
+	"\x06values\x18\x01 \x03(\tR\x06values\"\xc3\x01\n" +
+	"\tIdleRules\x12<\n" +
+	"\fidle_timeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\vidleTimeout\x12<\n" +
+	"\fgrace_period\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\vgracePeriod\x12:\n" +
+	"\vsession_ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"sessionTtl\"\xb9\x06\n" +
 	"\aSession\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x18\n" +
@@ -349,7 +432,9 @@ const file_axpchat_v1_session_proto_rawDesc = "" +
 	"\vupdate_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12:\n" +
-	"\fclose_reason\x18\v \x01(\x0e2\x17.axpchat.v1.CloseReasonR\vcloseReason\x1ad\n" +
+	"\fclose_reason\x18\v \x01(\x0e2\x17.axpchat.v1.CloseReasonR\vcloseReason\x124\n" +
+	"\n" +
+	"idle_rules\x18\f \x01(\v2\x15.axpchat.v1.IdleRulesR\tidleRules\x1ad\n" +
 	"\x18CustomerIdentifiersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x122\n" +
 	"\x05value\x18\x02 \x01(\v2\x1c.axpchat.v1.IdentifierValuesR\x05value:\x028\x01\x1aD\n" +
@@ -385,29 +470,35 @@ func file_axpchat_v1_session_proto_rawDescGZIP() []byte {
 }
 
 var file_axpchat_v1_session_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_axpchat_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_axpchat_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_axpchat_v1_session_proto_goTypes = []any{
 	(SessionStatus)(0),            // 0: axpchat.v1.SessionStatus
 	(CloseReason)(0),              // 1: axpchat.v1.CloseReason
 	(*IdentifierValues)(nil),      // 2: axpchat.v1.IdentifierValues
-	(*Session)(nil),               // 3: axpchat.v1.Session
-	nil,                           // 4: axpchat.v1.Session.CustomerIdentifiersEntry
-	nil,                           // 5: axpchat.v1.Session.SessionParametersEntry
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*IdleRules)(nil),             // 3: axpchat.v1.IdleRules
+	(*Session)(nil),               // 4: axpchat.v1.Session
+	nil,                           // 5: axpchat.v1.Session.CustomerIdentifiersEntry
+	nil,                           // 6: axpchat.v1.Session.SessionParametersEntry
+	(*durationpb.Duration)(nil),   // 7: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_axpchat_v1_session_proto_depIdxs = []int32{
-	0, // 0: axpchat.v1.Session.status:type_name -> axpchat.v1.SessionStatus
-	4, // 1: axpchat.v1.Session.customer_identifiers:type_name -> axpchat.v1.Session.CustomerIdentifiersEntry
-	5, // 2: axpchat.v1.Session.session_parameters:type_name -> axpchat.v1.Session.SessionParametersEntry
-	6, // 3: axpchat.v1.Session.create_time:type_name -> google.protobuf.Timestamp
-	6, // 4: axpchat.v1.Session.update_time:type_name -> google.protobuf.Timestamp
-	1, // 5: axpchat.v1.Session.close_reason:type_name -> axpchat.v1.CloseReason
-	2, // 6: axpchat.v1.Session.CustomerIdentifiersEntry.value:type_name -> axpchat.v1.IdentifierValues
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	7,  // 0: axpchat.v1.IdleRules.idle_timeout:type_name -> google.protobuf.Duration
+	7,  // 1: axpchat.v1.IdleRules.grace_period:type_name -> google.protobuf.Duration
+	7,  // 2: axpchat.v1.IdleRules.session_ttl:type_name -> google.protobuf.Duration
+	0,  // 3: axpchat.v1.Session.status:type_name -> axpchat.v1.SessionStatus
+	5,  // 4: axpchat.v1.Session.customer_identifiers:type_name -> axpchat.v1.Session.CustomerIdentifiersEntry
+	6,  // 5: axpchat.v1.Session.session_parameters:type_name -> axpchat.v1.Session.SessionParametersEntry
+	8,  // 6: axpchat.v1.Session.create_time:type_name -> google.protobuf.Timestamp
+	8,  // 7: axpchat.v1.Session.update_time:type_name -> google.protobuf.Timestamp
+	1,  // 8: axpchat.v1.Session.close_reason:type_name -> axpchat.v1.CloseReason
+	3,  // 9: axpchat.v1.Session.idle_rules:type_name -> axpchat.v1.IdleRules
+	2,  // 10: axpchat.v1.Session.CustomerIdentifiersEntry.value:type_name -> axpchat.v1.IdentifierValues
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_axpchat_v1_session_proto_init() }
@@ -421,7 +512,7 @@ func file_axpchat_v1_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_axpchat_v1_session_proto_rawDesc), len(file_axpchat_v1_session_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -407,9 +407,26 @@ type SessionRecord struct {
 	// The last appendIdentifiers requests, newest last.
 	AppliedRequestIds []string `protobuf:"bytes,7,rep,name=applied_request_ids,json=appliedRequestIds,proto3" json:"applied_request_ids,omitempty"`
 	// When an unfinished creation was last tried.
-	AttemptTime   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=attempt_time,json=attemptTime,proto3" json:"attempt_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	AttemptTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=attempt_time,json=attemptTime,proto3" json:"attempt_time,omitempty"`
+	// When the customer last did something; some seconds old at most.
+	ActivityTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=activity_time,json=activityTime,proto3" json:"activity_time,omitempty"`
+	// When a gateway last said that a client follows the session. Only looked at
+	// before a session is deleted.
+	PresenceTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=presence_time,json=presenceTime,proto3" json:"presence_time,omitempty"`
+	// When the customer was warned that the chat ends; not set: he was not.
+	IdleWarnTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=idle_warn_time,json=idleWarnTime,proto3" json:"idle_warn_time,omitempty"`
+	// Keys of the session parameters, the one that was set longest ago first.
+	ParameterOrder []string `protobuf:"bytes,12,rep,name=parameter_order,json=parameterOrder,proto3" json:"parameter_order,omitempty"`
+	// Keys of the session parameters whose value AXP has not been told.
+	UnsentParameters []string `protobuf:"bytes,13,rep,name=unsent_parameters,json=unsentParameters,proto3" json:"unsent_parameters,omitempty"`
+	// When telling AXP of session parameters was last begun.
+	FlushTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=flush_time,json=flushTime,proto3" json:"flush_time,omitempty"`
+	// True while AXP is being told.
+	Flushing bool `protobuf:"varint,15,opt,name=flushing,proto3" json:"flushing,omitempty"`
+	// AXP's sessions that were made for nothing and could not be deleted yet.
+	SpareAxpSessionIds []string `protobuf:"bytes,16,rep,name=spare_axp_session_ids,json=spareAxpSessionIds,proto3" json:"spare_axp_session_ids,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *SessionRecord) Reset() {
@@ -494,6 +511,62 @@ func (x *SessionRecord) GetAppliedRequestIds() []string {
 func (x *SessionRecord) GetAttemptTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.AttemptTime
+	}
+	return nil
+}
+
+func (x *SessionRecord) GetActivityTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ActivityTime
+	}
+	return nil
+}
+
+func (x *SessionRecord) GetPresenceTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PresenceTime
+	}
+	return nil
+}
+
+func (x *SessionRecord) GetIdleWarnTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.IdleWarnTime
+	}
+	return nil
+}
+
+func (x *SessionRecord) GetParameterOrder() []string {
+	if x != nil {
+		return x.ParameterOrder
+	}
+	return nil
+}
+
+func (x *SessionRecord) GetUnsentParameters() []string {
+	if x != nil {
+		return x.UnsentParameters
+	}
+	return nil
+}
+
+func (x *SessionRecord) GetFlushTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FlushTime
+	}
+	return nil
+}
+
+func (x *SessionRecord) GetFlushing() bool {
+	if x != nil {
+		return x.Flushing
+	}
+	return false
+}
+
+func (x *SessionRecord) GetSpareAxpSessionIds() []string {
+	if x != nil {
+		return x.SpareAxpSessionIds
 	}
 	return nil
 }
@@ -883,7 +956,7 @@ const file_axpchat_bus_v1_record_proto_rawDesc = "" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x128\n" +
 	"\arequest\x18\x02 \x01(\v2\x1e.axpchat.v1.SendMessageRequestR\arequest\"<\n" +
 	"\tOutboxEnd\x12/\n" +
-	"\x06reason\x18\x01 \x01(\x0e2\x17.axpchat.v1.CloseReasonR\x06reason\"\xd9\x02\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x17.axpchat.v1.CloseReasonR\x06reason\"\xfd\x05\n" +
 	"\rSessionRecord\x12-\n" +
 	"\asession\x18\x01 \x01(\v2\x13.axpchat.v1.SessionR\asession\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12.\n" +
@@ -892,7 +965,17 @@ const file_axpchat_bus_v1_record_proto_rawDesc = "" +
 	"\x0eengagement_ids\x18\x05 \x03(\tR\rengagementIds\x12\x16\n" +
 	"\x06joined\x18\x06 \x03(\tR\x06joined\x12.\n" +
 	"\x13applied_request_ids\x18\a \x03(\tR\x11appliedRequestIds\x12=\n" +
-	"\fattempt_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vattemptTime\"\x92\x04\n" +
+	"\fattempt_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vattemptTime\x12?\n" +
+	"\ractivity_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\factivityTime\x12?\n" +
+	"\rpresence_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\fpresenceTime\x12@\n" +
+	"\x0eidle_warn_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\fidleWarnTime\x12'\n" +
+	"\x0fparameter_order\x18\f \x03(\tR\x0eparameterOrder\x12+\n" +
+	"\x11unsent_parameters\x18\r \x03(\tR\x10unsentParameters\x129\n" +
+	"\n" +
+	"flush_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\tflushTime\x12\x1a\n" +
+	"\bflushing\x18\x0f \x01(\bR\bflushing\x121\n" +
+	"\x15spare_axp_session_ids\x18\x10 \x03(\tR\x12spareAxpSessionIds\"\x92\x04\n" +
 	"\x10EngagementRecord\x126\n" +
 	"\n" +
 	"engagement\x18\x01 \x01(\v2\x16.axpchat.v1.EngagementR\n" +
@@ -981,21 +1064,25 @@ var file_axpchat_bus_v1_record_proto_depIdxs = []int32{
 	15, // 6: axpchat.bus.v1.OutboxEnd.reason:type_name -> axpchat.v1.CloseReason
 	16, // 7: axpchat.bus.v1.SessionRecord.session:type_name -> axpchat.v1.Session
 	13, // 8: axpchat.bus.v1.SessionRecord.attempt_time:type_name -> google.protobuf.Timestamp
-	17, // 9: axpchat.bus.v1.EngagementRecord.engagement:type_name -> axpchat.v1.Engagement
-	13, // 10: axpchat.bus.v1.EngagementRecord.attempt_time:type_name -> google.protobuf.Timestamp
-	10, // 11: axpchat.bus.v1.EngagementRecord.connection_times:type_name -> axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
-	13, // 12: axpchat.bus.v1.SentRecord.accept_time:type_name -> google.protobuf.Timestamp
-	18, // 13: axpchat.bus.v1.TicketRecord.use:type_name -> axpchat.v1.TicketUse
-	13, // 14: axpchat.bus.v1.TicketRecord.token_expire_time:type_name -> google.protobuf.Timestamp
-	11, // 15: axpchat.bus.v1.TicketRecord.identifiers:type_name -> axpchat.bus.v1.TicketRecord.IdentifiersEntry
-	13, // 16: axpchat.bus.v1.TicketRecord.expire_time:type_name -> google.protobuf.Timestamp
-	13, // 17: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry.value:type_name -> google.protobuf.Timestamp
-	19, // 18: axpchat.bus.v1.TicketRecord.IdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	13, // 9: axpchat.bus.v1.SessionRecord.activity_time:type_name -> google.protobuf.Timestamp
+	13, // 10: axpchat.bus.v1.SessionRecord.presence_time:type_name -> google.protobuf.Timestamp
+	13, // 11: axpchat.bus.v1.SessionRecord.idle_warn_time:type_name -> google.protobuf.Timestamp
+	13, // 12: axpchat.bus.v1.SessionRecord.flush_time:type_name -> google.protobuf.Timestamp
+	17, // 13: axpchat.bus.v1.EngagementRecord.engagement:type_name -> axpchat.v1.Engagement
+	13, // 14: axpchat.bus.v1.EngagementRecord.attempt_time:type_name -> google.protobuf.Timestamp
+	10, // 15: axpchat.bus.v1.EngagementRecord.connection_times:type_name -> axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
+	13, // 16: axpchat.bus.v1.SentRecord.accept_time:type_name -> google.protobuf.Timestamp
+	18, // 17: axpchat.bus.v1.TicketRecord.use:type_name -> axpchat.v1.TicketUse
+	13, // 18: axpchat.bus.v1.TicketRecord.token_expire_time:type_name -> google.protobuf.Timestamp
+	11, // 19: axpchat.bus.v1.TicketRecord.identifiers:type_name -> axpchat.bus.v1.TicketRecord.IdentifiersEntry
+	13, // 20: axpchat.bus.v1.TicketRecord.expire_time:type_name -> google.protobuf.Timestamp
+	13, // 21: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry.value:type_name -> google.protobuf.Timestamp
+	19, // 22: axpchat.bus.v1.TicketRecord.IdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_axpchat_bus_v1_record_proto_init() }

@@ -409,6 +409,107 @@ func (x *UpdateSessionParametersResponse) GetResponse() *v1.UpdateSessionParamet
 	return nil
 }
 
+// Request of KeepAlive.
+type KeepAliveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who calls.
+	Caller *Caller `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	// What the app asked for.
+	Request       *v1.KeepAliveRequest `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeepAliveRequest) Reset() {
+	*x = KeepAliveRequest{}
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeepAliveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeepAliveRequest) ProtoMessage() {}
+
+func (x *KeepAliveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeepAliveRequest.ProtoReflect.Descriptor instead.
+func (*KeepAliveRequest) Descriptor() ([]byte, []int) {
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *KeepAliveRequest) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *KeepAliveRequest) GetRequest() *v1.KeepAliveRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// Response of KeepAlive.
+type KeepAliveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the app is answered.
+	Response      *v1.KeepAliveResponse `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeepAliveResponse) Reset() {
+	*x = KeepAliveResponse{}
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeepAliveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeepAliveResponse) ProtoMessage() {}
+
+func (x *KeepAliveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeepAliveResponse.ProtoReflect.Descriptor instead.
+func (*KeepAliveResponse) Descriptor() ([]byte, []int) {
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *KeepAliveResponse) GetResponse() *v1.KeepAliveResponse {
+	if x != nil {
+		return x.Response
+	}
+	return nil
+}
+
 // Request of AppendCustomerIdentifiers.
 type AppendCustomerIdentifiersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -422,7 +523,7 @@ type AppendCustomerIdentifiersRequest struct {
 
 func (x *AppendCustomerIdentifiersRequest) Reset() {
 	*x = AppendCustomerIdentifiersRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[7]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +535,7 @@ func (x *AppendCustomerIdentifiersRequest) String() string {
 func (*AppendCustomerIdentifiersRequest) ProtoMessage() {}
 
 func (x *AppendCustomerIdentifiersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[7]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +548,7 @@ func (x *AppendCustomerIdentifiersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendCustomerIdentifiersRequest.ProtoReflect.Descriptor instead.
 func (*AppendCustomerIdentifiersRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{7}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AppendCustomerIdentifiersRequest) GetCaller() *Caller {
@@ -475,7 +576,7 @@ type AppendCustomerIdentifiersResponse struct {
 
 func (x *AppendCustomerIdentifiersResponse) Reset() {
 	*x = AppendCustomerIdentifiersResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[8]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -487,7 +588,7 @@ func (x *AppendCustomerIdentifiersResponse) String() string {
 func (*AppendCustomerIdentifiersResponse) ProtoMessage() {}
 
 func (x *AppendCustomerIdentifiersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[8]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -500,7 +601,7 @@ func (x *AppendCustomerIdentifiersResponse) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use AppendCustomerIdentifiersResponse.ProtoReflect.Descriptor instead.
 func (*AppendCustomerIdentifiersResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{8}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AppendCustomerIdentifiersResponse) GetResponse() *v1.AppendCustomerIdentifiersResponse {
@@ -523,7 +624,7 @@ type DeleteSessionRequest struct {
 
 func (x *DeleteSessionRequest) Reset() {
 	*x = DeleteSessionRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[9]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -535,7 +636,7 @@ func (x *DeleteSessionRequest) String() string {
 func (*DeleteSessionRequest) ProtoMessage() {}
 
 func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[9]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -548,7 +649,7 @@ func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSessionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSessionRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{9}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteSessionRequest) GetCaller() *Caller {
@@ -576,7 +677,7 @@ type DeleteSessionResponse struct {
 
 func (x *DeleteSessionResponse) Reset() {
 	*x = DeleteSessionResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[10]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +689,7 @@ func (x *DeleteSessionResponse) String() string {
 func (*DeleteSessionResponse) ProtoMessage() {}
 
 func (x *DeleteSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[10]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +702,7 @@ func (x *DeleteSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSessionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSessionResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{10}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteSessionResponse) GetResponse() *v1.DeleteSessionResponse {
@@ -624,7 +725,7 @@ type CreateEngagementRequest struct {
 
 func (x *CreateEngagementRequest) Reset() {
 	*x = CreateEngagementRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[11]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +737,7 @@ func (x *CreateEngagementRequest) String() string {
 func (*CreateEngagementRequest) ProtoMessage() {}
 
 func (x *CreateEngagementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[11]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +750,7 @@ func (x *CreateEngagementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEngagementRequest.ProtoReflect.Descriptor instead.
 func (*CreateEngagementRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{11}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateEngagementRequest) GetCaller() *Caller {
@@ -677,7 +778,7 @@ type CreateEngagementResponse struct {
 
 func (x *CreateEngagementResponse) Reset() {
 	*x = CreateEngagementResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[12]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +790,7 @@ func (x *CreateEngagementResponse) String() string {
 func (*CreateEngagementResponse) ProtoMessage() {}
 
 func (x *CreateEngagementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[12]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +803,7 @@ func (x *CreateEngagementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEngagementResponse.ProtoReflect.Descriptor instead.
 func (*CreateEngagementResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{12}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateEngagementResponse) GetResponse() *v1.CreateEngagementResponse {
@@ -725,7 +826,7 @@ type GetEngagementRequest struct {
 
 func (x *GetEngagementRequest) Reset() {
 	*x = GetEngagementRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[13]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -737,7 +838,7 @@ func (x *GetEngagementRequest) String() string {
 func (*GetEngagementRequest) ProtoMessage() {}
 
 func (x *GetEngagementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[13]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -750,7 +851,7 @@ func (x *GetEngagementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEngagementRequest.ProtoReflect.Descriptor instead.
 func (*GetEngagementRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{13}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetEngagementRequest) GetCaller() *Caller {
@@ -778,7 +879,7 @@ type GetEngagementResponse struct {
 
 func (x *GetEngagementResponse) Reset() {
 	*x = GetEngagementResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[14]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +891,7 @@ func (x *GetEngagementResponse) String() string {
 func (*GetEngagementResponse) ProtoMessage() {}
 
 func (x *GetEngagementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[14]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +904,7 @@ func (x *GetEngagementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEngagementResponse.ProtoReflect.Descriptor instead.
 func (*GetEngagementResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{14}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetEngagementResponse) GetResponse() *v1.GetEngagementResponse {
@@ -826,7 +927,7 @@ type ListEngagementsRequest struct {
 
 func (x *ListEngagementsRequest) Reset() {
 	*x = ListEngagementsRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[15]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +939,7 @@ func (x *ListEngagementsRequest) String() string {
 func (*ListEngagementsRequest) ProtoMessage() {}
 
 func (x *ListEngagementsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[15]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +952,7 @@ func (x *ListEngagementsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEngagementsRequest.ProtoReflect.Descriptor instead.
 func (*ListEngagementsRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{15}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListEngagementsRequest) GetCaller() *Caller {
@@ -879,7 +980,7 @@ type ListEngagementsResponse struct {
 
 func (x *ListEngagementsResponse) Reset() {
 	*x = ListEngagementsResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[16]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +992,7 @@ func (x *ListEngagementsResponse) String() string {
 func (*ListEngagementsResponse) ProtoMessage() {}
 
 func (x *ListEngagementsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[16]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +1005,7 @@ func (x *ListEngagementsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEngagementsResponse.ProtoReflect.Descriptor instead.
 func (*ListEngagementsResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{16}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListEngagementsResponse) GetResponse() *v1.ListEngagementsResponse {
@@ -927,7 +1028,7 @@ type JoinEngagementRequest struct {
 
 func (x *JoinEngagementRequest) Reset() {
 	*x = JoinEngagementRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[17]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1040,7 @@ func (x *JoinEngagementRequest) String() string {
 func (*JoinEngagementRequest) ProtoMessage() {}
 
 func (x *JoinEngagementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[17]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1053,7 @@ func (x *JoinEngagementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinEngagementRequest.ProtoReflect.Descriptor instead.
 func (*JoinEngagementRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{17}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *JoinEngagementRequest) GetCaller() *Caller {
@@ -980,7 +1081,7 @@ type JoinEngagementResponse struct {
 
 func (x *JoinEngagementResponse) Reset() {
 	*x = JoinEngagementResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[18]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -992,7 +1093,7 @@ func (x *JoinEngagementResponse) String() string {
 func (*JoinEngagementResponse) ProtoMessage() {}
 
 func (x *JoinEngagementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[18]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1005,7 +1106,7 @@ func (x *JoinEngagementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinEngagementResponse.ProtoReflect.Descriptor instead.
 func (*JoinEngagementResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{18}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *JoinEngagementResponse) GetResponse() *v1.JoinEngagementResponse {
@@ -1028,7 +1129,7 @@ type EndEngagementRequest struct {
 
 func (x *EndEngagementRequest) Reset() {
 	*x = EndEngagementRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[19]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1141,7 @@ func (x *EndEngagementRequest) String() string {
 func (*EndEngagementRequest) ProtoMessage() {}
 
 func (x *EndEngagementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[19]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1154,7 @@ func (x *EndEngagementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndEngagementRequest.ProtoReflect.Descriptor instead.
 func (*EndEngagementRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{19}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EndEngagementRequest) GetCaller() *Caller {
@@ -1081,7 +1182,7 @@ type EndEngagementResponse struct {
 
 func (x *EndEngagementResponse) Reset() {
 	*x = EndEngagementResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[20]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1194,7 @@ func (x *EndEngagementResponse) String() string {
 func (*EndEngagementResponse) ProtoMessage() {}
 
 func (x *EndEngagementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[20]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1207,7 @@ func (x *EndEngagementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndEngagementResponse.ProtoReflect.Descriptor instead.
 func (*EndEngagementResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{20}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EndEngagementResponse) GetResponse() *v1.EndEngagementResponse {
@@ -1129,7 +1230,7 @@ type SendMessageRequest struct {
 
 func (x *SendMessageRequest) Reset() {
 	*x = SendMessageRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[21]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1242,7 @@ func (x *SendMessageRequest) String() string {
 func (*SendMessageRequest) ProtoMessage() {}
 
 func (x *SendMessageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[21]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1255,7 @@ func (x *SendMessageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendMessageRequest.ProtoReflect.Descriptor instead.
 func (*SendMessageRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{21}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SendMessageRequest) GetCaller() *Caller {
@@ -1182,7 +1283,7 @@ type SendMessageResponse struct {
 
 func (x *SendMessageResponse) Reset() {
 	*x = SendMessageResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[22]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1295,7 @@ func (x *SendMessageResponse) String() string {
 func (*SendMessageResponse) ProtoMessage() {}
 
 func (x *SendMessageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[22]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1308,7 @@ func (x *SendMessageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendMessageResponse.ProtoReflect.Descriptor instead.
 func (*SendMessageResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{22}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SendMessageResponse) GetResponse() *v1.SendMessageResponse {
@@ -1230,7 +1331,7 @@ type CreateAttachmentRequest struct {
 
 func (x *CreateAttachmentRequest) Reset() {
 	*x = CreateAttachmentRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[23]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1343,7 @@ func (x *CreateAttachmentRequest) String() string {
 func (*CreateAttachmentRequest) ProtoMessage() {}
 
 func (x *CreateAttachmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[23]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1356,7 @@ func (x *CreateAttachmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAttachmentRequest.ProtoReflect.Descriptor instead.
 func (*CreateAttachmentRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{23}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CreateAttachmentRequest) GetCaller() *Caller {
@@ -1283,7 +1384,7 @@ type CreateAttachmentResponse struct {
 
 func (x *CreateAttachmentResponse) Reset() {
 	*x = CreateAttachmentResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[24]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1295,7 +1396,7 @@ func (x *CreateAttachmentResponse) String() string {
 func (*CreateAttachmentResponse) ProtoMessage() {}
 
 func (x *CreateAttachmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[24]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1308,7 +1409,7 @@ func (x *CreateAttachmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAttachmentResponse.ProtoReflect.Descriptor instead.
 func (*CreateAttachmentResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{24}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CreateAttachmentResponse) GetResponse() *v1.CreateAttachmentResponse {
@@ -1331,7 +1432,7 @@ type GetAttachmentRequest struct {
 
 func (x *GetAttachmentRequest) Reset() {
 	*x = GetAttachmentRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[25]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1444,7 @@ func (x *GetAttachmentRequest) String() string {
 func (*GetAttachmentRequest) ProtoMessage() {}
 
 func (x *GetAttachmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[25]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1457,7 @@ func (x *GetAttachmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttachmentRequest.ProtoReflect.Descriptor instead.
 func (*GetAttachmentRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{25}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetAttachmentRequest) GetCaller() *Caller {
@@ -1384,7 +1485,7 @@ type GetAttachmentResponse struct {
 
 func (x *GetAttachmentResponse) Reset() {
 	*x = GetAttachmentResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[26]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1497,7 @@ func (x *GetAttachmentResponse) String() string {
 func (*GetAttachmentResponse) ProtoMessage() {}
 
 func (x *GetAttachmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[26]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1510,7 @@ func (x *GetAttachmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttachmentResponse.ProtoReflect.Descriptor instead.
 func (*GetAttachmentResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{26}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetAttachmentResponse) GetResponse() *v1.GetAttachmentResponse {
@@ -1447,7 +1548,12 @@ const file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDesc = "" +
 	"\x06caller\x18\x01 \x01(\v2\x1f.axpchat.orchestrator.v1.CallerR\x06caller\x12D\n" +
 	"\arequest\x18\x02 \x01(\v2*.axpchat.v1.UpdateSessionParametersRequestR\arequest\"j\n" +
 	"\x1fUpdateSessionParametersResponse\x12G\n" +
-	"\bresponse\x18\x01 \x01(\v2+.axpchat.v1.UpdateSessionParametersResponseR\bresponse\"\xa3\x01\n" +
+	"\bresponse\x18\x01 \x01(\v2+.axpchat.v1.UpdateSessionParametersResponseR\bresponse\"\x83\x01\n" +
+	"\x10KeepAliveRequest\x127\n" +
+	"\x06caller\x18\x01 \x01(\v2\x1f.axpchat.orchestrator.v1.CallerR\x06caller\x126\n" +
+	"\arequest\x18\x02 \x01(\v2\x1c.axpchat.v1.KeepAliveRequestR\arequest\"N\n" +
+	"\x11KeepAliveResponse\x129\n" +
+	"\bresponse\x18\x01 \x01(\v2\x1d.axpchat.v1.KeepAliveResponseR\bresponse\"\xa3\x01\n" +
 	" AppendCustomerIdentifiersRequest\x127\n" +
 	"\x06caller\x18\x01 \x01(\v2\x1f.axpchat.orchestrator.v1.CallerR\x06caller\x12F\n" +
 	"\arequest\x18\x02 \x01(\v2,.axpchat.v1.AppendCustomerIdentifiersRequestR\arequest\"n\n" +
@@ -1497,12 +1603,13 @@ const file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDesc = "" +
 	"\x06caller\x18\x01 \x01(\v2\x1f.axpchat.orchestrator.v1.CallerR\x06caller\x12:\n" +
 	"\arequest\x18\x02 \x01(\v2 .axpchat.v1.GetAttachmentRequestR\arequest\"V\n" +
 	"\x15GetAttachmentResponse\x12=\n" +
-	"\bresponse\x18\x01 \x01(\v2!.axpchat.v1.GetAttachmentResponseR\bresponse2\x95\f\n" +
+	"\bresponse\x18\x01 \x01(\v2!.axpchat.v1.GetAttachmentResponseR\bresponse2\xf9\f\n" +
 	"\x13OrchestratorService\x12n\n" +
 	"\rCreateSession\x12-.axpchat.orchestrator.v1.CreateSessionRequest\x1a..axpchat.orchestrator.v1.CreateSessionResponse\x12e\n" +
 	"\n" +
 	"GetSession\x12*.axpchat.orchestrator.v1.GetSessionRequest\x1a+.axpchat.orchestrator.v1.GetSessionResponse\x12\x8c\x01\n" +
-	"\x17UpdateSessionParameters\x127.axpchat.orchestrator.v1.UpdateSessionParametersRequest\x1a8.axpchat.orchestrator.v1.UpdateSessionParametersResponse\x12\x92\x01\n" +
+	"\x17UpdateSessionParameters\x127.axpchat.orchestrator.v1.UpdateSessionParametersRequest\x1a8.axpchat.orchestrator.v1.UpdateSessionParametersResponse\x12b\n" +
+	"\tKeepAlive\x12).axpchat.orchestrator.v1.KeepAliveRequest\x1a*.axpchat.orchestrator.v1.KeepAliveResponse\x12\x92\x01\n" +
 	"\x19AppendCustomerIdentifiers\x129.axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest\x1a:.axpchat.orchestrator.v1.AppendCustomerIdentifiersResponse\x12n\n" +
 	"\rDeleteSession\x12-.axpchat.orchestrator.v1.DeleteSessionRequest\x1a..axpchat.orchestrator.v1.DeleteSessionResponse\x12w\n" +
 	"\x10CreateEngagement\x120.axpchat.orchestrator.v1.CreateEngagementRequest\x1a1.axpchat.orchestrator.v1.CreateEngagementResponse\x12n\n" +
@@ -1527,7 +1634,7 @@ func file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP() []byt
 	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescData
 }
 
-var file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_axpchat_orchestrator_v1_orchestrator_service_proto_goTypes = []any{
 	(*Caller)(nil),                               // 0: axpchat.orchestrator.v1.Caller
 	(*CreateSessionRequest)(nil),                 // 1: axpchat.orchestrator.v1.CreateSessionRequest
@@ -1536,128 +1643,137 @@ var file_axpchat_orchestrator_v1_orchestrator_service_proto_goTypes = []any{
 	(*GetSessionResponse)(nil),                   // 4: axpchat.orchestrator.v1.GetSessionResponse
 	(*UpdateSessionParametersRequest)(nil),       // 5: axpchat.orchestrator.v1.UpdateSessionParametersRequest
 	(*UpdateSessionParametersResponse)(nil),      // 6: axpchat.orchestrator.v1.UpdateSessionParametersResponse
-	(*AppendCustomerIdentifiersRequest)(nil),     // 7: axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest
-	(*AppendCustomerIdentifiersResponse)(nil),    // 8: axpchat.orchestrator.v1.AppendCustomerIdentifiersResponse
-	(*DeleteSessionRequest)(nil),                 // 9: axpchat.orchestrator.v1.DeleteSessionRequest
-	(*DeleteSessionResponse)(nil),                // 10: axpchat.orchestrator.v1.DeleteSessionResponse
-	(*CreateEngagementRequest)(nil),              // 11: axpchat.orchestrator.v1.CreateEngagementRequest
-	(*CreateEngagementResponse)(nil),             // 12: axpchat.orchestrator.v1.CreateEngagementResponse
-	(*GetEngagementRequest)(nil),                 // 13: axpchat.orchestrator.v1.GetEngagementRequest
-	(*GetEngagementResponse)(nil),                // 14: axpchat.orchestrator.v1.GetEngagementResponse
-	(*ListEngagementsRequest)(nil),               // 15: axpchat.orchestrator.v1.ListEngagementsRequest
-	(*ListEngagementsResponse)(nil),              // 16: axpchat.orchestrator.v1.ListEngagementsResponse
-	(*JoinEngagementRequest)(nil),                // 17: axpchat.orchestrator.v1.JoinEngagementRequest
-	(*JoinEngagementResponse)(nil),               // 18: axpchat.orchestrator.v1.JoinEngagementResponse
-	(*EndEngagementRequest)(nil),                 // 19: axpchat.orchestrator.v1.EndEngagementRequest
-	(*EndEngagementResponse)(nil),                // 20: axpchat.orchestrator.v1.EndEngagementResponse
-	(*SendMessageRequest)(nil),                   // 21: axpchat.orchestrator.v1.SendMessageRequest
-	(*SendMessageResponse)(nil),                  // 22: axpchat.orchestrator.v1.SendMessageResponse
-	(*CreateAttachmentRequest)(nil),              // 23: axpchat.orchestrator.v1.CreateAttachmentRequest
-	(*CreateAttachmentResponse)(nil),             // 24: axpchat.orchestrator.v1.CreateAttachmentResponse
-	(*GetAttachmentRequest)(nil),                 // 25: axpchat.orchestrator.v1.GetAttachmentRequest
-	(*GetAttachmentResponse)(nil),                // 26: axpchat.orchestrator.v1.GetAttachmentResponse
-	nil,                                          // 27: axpchat.orchestrator.v1.Caller.IdentifiersEntry
-	(*v1.CreateSessionRequest)(nil),              // 28: axpchat.v1.CreateSessionRequest
-	(*v1.CreateSessionResponse)(nil),             // 29: axpchat.v1.CreateSessionResponse
-	(*v1.GetSessionRequest)(nil),                 // 30: axpchat.v1.GetSessionRequest
-	(*v1.GetSessionResponse)(nil),                // 31: axpchat.v1.GetSessionResponse
-	(*v1.UpdateSessionParametersRequest)(nil),    // 32: axpchat.v1.UpdateSessionParametersRequest
-	(*v1.UpdateSessionParametersResponse)(nil),   // 33: axpchat.v1.UpdateSessionParametersResponse
-	(*v1.AppendCustomerIdentifiersRequest)(nil),  // 34: axpchat.v1.AppendCustomerIdentifiersRequest
-	(*v1.AppendCustomerIdentifiersResponse)(nil), // 35: axpchat.v1.AppendCustomerIdentifiersResponse
-	(*v1.DeleteSessionRequest)(nil),              // 36: axpchat.v1.DeleteSessionRequest
-	(*v1.DeleteSessionResponse)(nil),             // 37: axpchat.v1.DeleteSessionResponse
-	(*v1.CreateEngagementRequest)(nil),           // 38: axpchat.v1.CreateEngagementRequest
-	(*v1.CreateEngagementResponse)(nil),          // 39: axpchat.v1.CreateEngagementResponse
-	(*v1.GetEngagementRequest)(nil),              // 40: axpchat.v1.GetEngagementRequest
-	(*v1.GetEngagementResponse)(nil),             // 41: axpchat.v1.GetEngagementResponse
-	(*v1.ListEngagementsRequest)(nil),            // 42: axpchat.v1.ListEngagementsRequest
-	(*v1.ListEngagementsResponse)(nil),           // 43: axpchat.v1.ListEngagementsResponse
-	(*v1.JoinEngagementRequest)(nil),             // 44: axpchat.v1.JoinEngagementRequest
-	(*v1.JoinEngagementResponse)(nil),            // 45: axpchat.v1.JoinEngagementResponse
-	(*v1.EndEngagementRequest)(nil),              // 46: axpchat.v1.EndEngagementRequest
-	(*v1.EndEngagementResponse)(nil),             // 47: axpchat.v1.EndEngagementResponse
-	(*v1.SendMessageRequest)(nil),                // 48: axpchat.v1.SendMessageRequest
-	(*v1.SendMessageResponse)(nil),               // 49: axpchat.v1.SendMessageResponse
-	(*v1.CreateAttachmentRequest)(nil),           // 50: axpchat.v1.CreateAttachmentRequest
-	(*v1.CreateAttachmentResponse)(nil),          // 51: axpchat.v1.CreateAttachmentResponse
-	(*v1.GetAttachmentRequest)(nil),              // 52: axpchat.v1.GetAttachmentRequest
-	(*v1.GetAttachmentResponse)(nil),             // 53: axpchat.v1.GetAttachmentResponse
-	(*v1.CustomerIdentifierValues)(nil),          // 54: axpchat.v1.CustomerIdentifierValues
+	(*KeepAliveRequest)(nil),                     // 7: axpchat.orchestrator.v1.KeepAliveRequest
+	(*KeepAliveResponse)(nil),                    // 8: axpchat.orchestrator.v1.KeepAliveResponse
+	(*AppendCustomerIdentifiersRequest)(nil),     // 9: axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest
+	(*AppendCustomerIdentifiersResponse)(nil),    // 10: axpchat.orchestrator.v1.AppendCustomerIdentifiersResponse
+	(*DeleteSessionRequest)(nil),                 // 11: axpchat.orchestrator.v1.DeleteSessionRequest
+	(*DeleteSessionResponse)(nil),                // 12: axpchat.orchestrator.v1.DeleteSessionResponse
+	(*CreateEngagementRequest)(nil),              // 13: axpchat.orchestrator.v1.CreateEngagementRequest
+	(*CreateEngagementResponse)(nil),             // 14: axpchat.orchestrator.v1.CreateEngagementResponse
+	(*GetEngagementRequest)(nil),                 // 15: axpchat.orchestrator.v1.GetEngagementRequest
+	(*GetEngagementResponse)(nil),                // 16: axpchat.orchestrator.v1.GetEngagementResponse
+	(*ListEngagementsRequest)(nil),               // 17: axpchat.orchestrator.v1.ListEngagementsRequest
+	(*ListEngagementsResponse)(nil),              // 18: axpchat.orchestrator.v1.ListEngagementsResponse
+	(*JoinEngagementRequest)(nil),                // 19: axpchat.orchestrator.v1.JoinEngagementRequest
+	(*JoinEngagementResponse)(nil),               // 20: axpchat.orchestrator.v1.JoinEngagementResponse
+	(*EndEngagementRequest)(nil),                 // 21: axpchat.orchestrator.v1.EndEngagementRequest
+	(*EndEngagementResponse)(nil),                // 22: axpchat.orchestrator.v1.EndEngagementResponse
+	(*SendMessageRequest)(nil),                   // 23: axpchat.orchestrator.v1.SendMessageRequest
+	(*SendMessageResponse)(nil),                  // 24: axpchat.orchestrator.v1.SendMessageResponse
+	(*CreateAttachmentRequest)(nil),              // 25: axpchat.orchestrator.v1.CreateAttachmentRequest
+	(*CreateAttachmentResponse)(nil),             // 26: axpchat.orchestrator.v1.CreateAttachmentResponse
+	(*GetAttachmentRequest)(nil),                 // 27: axpchat.orchestrator.v1.GetAttachmentRequest
+	(*GetAttachmentResponse)(nil),                // 28: axpchat.orchestrator.v1.GetAttachmentResponse
+	nil,                                          // 29: axpchat.orchestrator.v1.Caller.IdentifiersEntry
+	(*v1.CreateSessionRequest)(nil),              // 30: axpchat.v1.CreateSessionRequest
+	(*v1.CreateSessionResponse)(nil),             // 31: axpchat.v1.CreateSessionResponse
+	(*v1.GetSessionRequest)(nil),                 // 32: axpchat.v1.GetSessionRequest
+	(*v1.GetSessionResponse)(nil),                // 33: axpchat.v1.GetSessionResponse
+	(*v1.UpdateSessionParametersRequest)(nil),    // 34: axpchat.v1.UpdateSessionParametersRequest
+	(*v1.UpdateSessionParametersResponse)(nil),   // 35: axpchat.v1.UpdateSessionParametersResponse
+	(*v1.KeepAliveRequest)(nil),                  // 36: axpchat.v1.KeepAliveRequest
+	(*v1.KeepAliveResponse)(nil),                 // 37: axpchat.v1.KeepAliveResponse
+	(*v1.AppendCustomerIdentifiersRequest)(nil),  // 38: axpchat.v1.AppendCustomerIdentifiersRequest
+	(*v1.AppendCustomerIdentifiersResponse)(nil), // 39: axpchat.v1.AppendCustomerIdentifiersResponse
+	(*v1.DeleteSessionRequest)(nil),              // 40: axpchat.v1.DeleteSessionRequest
+	(*v1.DeleteSessionResponse)(nil),             // 41: axpchat.v1.DeleteSessionResponse
+	(*v1.CreateEngagementRequest)(nil),           // 42: axpchat.v1.CreateEngagementRequest
+	(*v1.CreateEngagementResponse)(nil),          // 43: axpchat.v1.CreateEngagementResponse
+	(*v1.GetEngagementRequest)(nil),              // 44: axpchat.v1.GetEngagementRequest
+	(*v1.GetEngagementResponse)(nil),             // 45: axpchat.v1.GetEngagementResponse
+	(*v1.ListEngagementsRequest)(nil),            // 46: axpchat.v1.ListEngagementsRequest
+	(*v1.ListEngagementsResponse)(nil),           // 47: axpchat.v1.ListEngagementsResponse
+	(*v1.JoinEngagementRequest)(nil),             // 48: axpchat.v1.JoinEngagementRequest
+	(*v1.JoinEngagementResponse)(nil),            // 49: axpchat.v1.JoinEngagementResponse
+	(*v1.EndEngagementRequest)(nil),              // 50: axpchat.v1.EndEngagementRequest
+	(*v1.EndEngagementResponse)(nil),             // 51: axpchat.v1.EndEngagementResponse
+	(*v1.SendMessageRequest)(nil),                // 52: axpchat.v1.SendMessageRequest
+	(*v1.SendMessageResponse)(nil),               // 53: axpchat.v1.SendMessageResponse
+	(*v1.CreateAttachmentRequest)(nil),           // 54: axpchat.v1.CreateAttachmentRequest
+	(*v1.CreateAttachmentResponse)(nil),          // 55: axpchat.v1.CreateAttachmentResponse
+	(*v1.GetAttachmentRequest)(nil),              // 56: axpchat.v1.GetAttachmentRequest
+	(*v1.GetAttachmentResponse)(nil),             // 57: axpchat.v1.GetAttachmentResponse
+	(*v1.CustomerIdentifierValues)(nil),          // 58: axpchat.v1.CustomerIdentifierValues
 }
 var file_axpchat_orchestrator_v1_orchestrator_service_proto_depIdxs = []int32{
-	27, // 0: axpchat.orchestrator.v1.Caller.identifiers:type_name -> axpchat.orchestrator.v1.Caller.IdentifiersEntry
+	29, // 0: axpchat.orchestrator.v1.Caller.identifiers:type_name -> axpchat.orchestrator.v1.Caller.IdentifiersEntry
 	0,  // 1: axpchat.orchestrator.v1.CreateSessionRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	28, // 2: axpchat.orchestrator.v1.CreateSessionRequest.request:type_name -> axpchat.v1.CreateSessionRequest
-	29, // 3: axpchat.orchestrator.v1.CreateSessionResponse.response:type_name -> axpchat.v1.CreateSessionResponse
+	30, // 2: axpchat.orchestrator.v1.CreateSessionRequest.request:type_name -> axpchat.v1.CreateSessionRequest
+	31, // 3: axpchat.orchestrator.v1.CreateSessionResponse.response:type_name -> axpchat.v1.CreateSessionResponse
 	0,  // 4: axpchat.orchestrator.v1.GetSessionRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	30, // 5: axpchat.orchestrator.v1.GetSessionRequest.request:type_name -> axpchat.v1.GetSessionRequest
-	31, // 6: axpchat.orchestrator.v1.GetSessionResponse.response:type_name -> axpchat.v1.GetSessionResponse
+	32, // 5: axpchat.orchestrator.v1.GetSessionRequest.request:type_name -> axpchat.v1.GetSessionRequest
+	33, // 6: axpchat.orchestrator.v1.GetSessionResponse.response:type_name -> axpchat.v1.GetSessionResponse
 	0,  // 7: axpchat.orchestrator.v1.UpdateSessionParametersRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	32, // 8: axpchat.orchestrator.v1.UpdateSessionParametersRequest.request:type_name -> axpchat.v1.UpdateSessionParametersRequest
-	33, // 9: axpchat.orchestrator.v1.UpdateSessionParametersResponse.response:type_name -> axpchat.v1.UpdateSessionParametersResponse
-	0,  // 10: axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	34, // 11: axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest.request:type_name -> axpchat.v1.AppendCustomerIdentifiersRequest
-	35, // 12: axpchat.orchestrator.v1.AppendCustomerIdentifiersResponse.response:type_name -> axpchat.v1.AppendCustomerIdentifiersResponse
-	0,  // 13: axpchat.orchestrator.v1.DeleteSessionRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	36, // 14: axpchat.orchestrator.v1.DeleteSessionRequest.request:type_name -> axpchat.v1.DeleteSessionRequest
-	37, // 15: axpchat.orchestrator.v1.DeleteSessionResponse.response:type_name -> axpchat.v1.DeleteSessionResponse
-	0,  // 16: axpchat.orchestrator.v1.CreateEngagementRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	38, // 17: axpchat.orchestrator.v1.CreateEngagementRequest.request:type_name -> axpchat.v1.CreateEngagementRequest
-	39, // 18: axpchat.orchestrator.v1.CreateEngagementResponse.response:type_name -> axpchat.v1.CreateEngagementResponse
-	0,  // 19: axpchat.orchestrator.v1.GetEngagementRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	40, // 20: axpchat.orchestrator.v1.GetEngagementRequest.request:type_name -> axpchat.v1.GetEngagementRequest
-	41, // 21: axpchat.orchestrator.v1.GetEngagementResponse.response:type_name -> axpchat.v1.GetEngagementResponse
-	0,  // 22: axpchat.orchestrator.v1.ListEngagementsRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	42, // 23: axpchat.orchestrator.v1.ListEngagementsRequest.request:type_name -> axpchat.v1.ListEngagementsRequest
-	43, // 24: axpchat.orchestrator.v1.ListEngagementsResponse.response:type_name -> axpchat.v1.ListEngagementsResponse
-	0,  // 25: axpchat.orchestrator.v1.JoinEngagementRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	44, // 26: axpchat.orchestrator.v1.JoinEngagementRequest.request:type_name -> axpchat.v1.JoinEngagementRequest
-	45, // 27: axpchat.orchestrator.v1.JoinEngagementResponse.response:type_name -> axpchat.v1.JoinEngagementResponse
-	0,  // 28: axpchat.orchestrator.v1.EndEngagementRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	46, // 29: axpchat.orchestrator.v1.EndEngagementRequest.request:type_name -> axpchat.v1.EndEngagementRequest
-	47, // 30: axpchat.orchestrator.v1.EndEngagementResponse.response:type_name -> axpchat.v1.EndEngagementResponse
-	0,  // 31: axpchat.orchestrator.v1.SendMessageRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	48, // 32: axpchat.orchestrator.v1.SendMessageRequest.request:type_name -> axpchat.v1.SendMessageRequest
-	49, // 33: axpchat.orchestrator.v1.SendMessageResponse.response:type_name -> axpchat.v1.SendMessageResponse
-	0,  // 34: axpchat.orchestrator.v1.CreateAttachmentRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	50, // 35: axpchat.orchestrator.v1.CreateAttachmentRequest.request:type_name -> axpchat.v1.CreateAttachmentRequest
-	51, // 36: axpchat.orchestrator.v1.CreateAttachmentResponse.response:type_name -> axpchat.v1.CreateAttachmentResponse
-	0,  // 37: axpchat.orchestrator.v1.GetAttachmentRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	52, // 38: axpchat.orchestrator.v1.GetAttachmentRequest.request:type_name -> axpchat.v1.GetAttachmentRequest
-	53, // 39: axpchat.orchestrator.v1.GetAttachmentResponse.response:type_name -> axpchat.v1.GetAttachmentResponse
-	54, // 40: axpchat.orchestrator.v1.Caller.IdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
-	1,  // 41: axpchat.orchestrator.v1.OrchestratorService.CreateSession:input_type -> axpchat.orchestrator.v1.CreateSessionRequest
-	3,  // 42: axpchat.orchestrator.v1.OrchestratorService.GetSession:input_type -> axpchat.orchestrator.v1.GetSessionRequest
-	5,  // 43: axpchat.orchestrator.v1.OrchestratorService.UpdateSessionParameters:input_type -> axpchat.orchestrator.v1.UpdateSessionParametersRequest
-	7,  // 44: axpchat.orchestrator.v1.OrchestratorService.AppendCustomerIdentifiers:input_type -> axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest
-	9,  // 45: axpchat.orchestrator.v1.OrchestratorService.DeleteSession:input_type -> axpchat.orchestrator.v1.DeleteSessionRequest
-	11, // 46: axpchat.orchestrator.v1.OrchestratorService.CreateEngagement:input_type -> axpchat.orchestrator.v1.CreateEngagementRequest
-	13, // 47: axpchat.orchestrator.v1.OrchestratorService.GetEngagement:input_type -> axpchat.orchestrator.v1.GetEngagementRequest
-	15, // 48: axpchat.orchestrator.v1.OrchestratorService.ListEngagements:input_type -> axpchat.orchestrator.v1.ListEngagementsRequest
-	17, // 49: axpchat.orchestrator.v1.OrchestratorService.JoinEngagement:input_type -> axpchat.orchestrator.v1.JoinEngagementRequest
-	19, // 50: axpchat.orchestrator.v1.OrchestratorService.EndEngagement:input_type -> axpchat.orchestrator.v1.EndEngagementRequest
-	21, // 51: axpchat.orchestrator.v1.OrchestratorService.SendMessage:input_type -> axpchat.orchestrator.v1.SendMessageRequest
-	23, // 52: axpchat.orchestrator.v1.OrchestratorService.CreateAttachment:input_type -> axpchat.orchestrator.v1.CreateAttachmentRequest
-	25, // 53: axpchat.orchestrator.v1.OrchestratorService.GetAttachment:input_type -> axpchat.orchestrator.v1.GetAttachmentRequest
-	2,  // 54: axpchat.orchestrator.v1.OrchestratorService.CreateSession:output_type -> axpchat.orchestrator.v1.CreateSessionResponse
-	4,  // 55: axpchat.orchestrator.v1.OrchestratorService.GetSession:output_type -> axpchat.orchestrator.v1.GetSessionResponse
-	6,  // 56: axpchat.orchestrator.v1.OrchestratorService.UpdateSessionParameters:output_type -> axpchat.orchestrator.v1.UpdateSessionParametersResponse
-	8,  // 57: axpchat.orchestrator.v1.OrchestratorService.AppendCustomerIdentifiers:output_type -> axpchat.orchestrator.v1.AppendCustomerIdentifiersResponse
-	10, // 58: axpchat.orchestrator.v1.OrchestratorService.DeleteSession:output_type -> axpchat.orchestrator.v1.DeleteSessionResponse
-	12, // 59: axpchat.orchestrator.v1.OrchestratorService.CreateEngagement:output_type -> axpchat.orchestrator.v1.CreateEngagementResponse
-	14, // 60: axpchat.orchestrator.v1.OrchestratorService.GetEngagement:output_type -> axpchat.orchestrator.v1.GetEngagementResponse
-	16, // 61: axpchat.orchestrator.v1.OrchestratorService.ListEngagements:output_type -> axpchat.orchestrator.v1.ListEngagementsResponse
-	18, // 62: axpchat.orchestrator.v1.OrchestratorService.JoinEngagement:output_type -> axpchat.orchestrator.v1.JoinEngagementResponse
-	20, // 63: axpchat.orchestrator.v1.OrchestratorService.EndEngagement:output_type -> axpchat.orchestrator.v1.EndEngagementResponse
-	22, // 64: axpchat.orchestrator.v1.OrchestratorService.SendMessage:output_type -> axpchat.orchestrator.v1.SendMessageResponse
-	24, // 65: axpchat.orchestrator.v1.OrchestratorService.CreateAttachment:output_type -> axpchat.orchestrator.v1.CreateAttachmentResponse
-	26, // 66: axpchat.orchestrator.v1.OrchestratorService.GetAttachment:output_type -> axpchat.orchestrator.v1.GetAttachmentResponse
-	54, // [54:67] is the sub-list for method output_type
-	41, // [41:54] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	34, // 8: axpchat.orchestrator.v1.UpdateSessionParametersRequest.request:type_name -> axpchat.v1.UpdateSessionParametersRequest
+	35, // 9: axpchat.orchestrator.v1.UpdateSessionParametersResponse.response:type_name -> axpchat.v1.UpdateSessionParametersResponse
+	0,  // 10: axpchat.orchestrator.v1.KeepAliveRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	36, // 11: axpchat.orchestrator.v1.KeepAliveRequest.request:type_name -> axpchat.v1.KeepAliveRequest
+	37, // 12: axpchat.orchestrator.v1.KeepAliveResponse.response:type_name -> axpchat.v1.KeepAliveResponse
+	0,  // 13: axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	38, // 14: axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest.request:type_name -> axpchat.v1.AppendCustomerIdentifiersRequest
+	39, // 15: axpchat.orchestrator.v1.AppendCustomerIdentifiersResponse.response:type_name -> axpchat.v1.AppendCustomerIdentifiersResponse
+	0,  // 16: axpchat.orchestrator.v1.DeleteSessionRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	40, // 17: axpchat.orchestrator.v1.DeleteSessionRequest.request:type_name -> axpchat.v1.DeleteSessionRequest
+	41, // 18: axpchat.orchestrator.v1.DeleteSessionResponse.response:type_name -> axpchat.v1.DeleteSessionResponse
+	0,  // 19: axpchat.orchestrator.v1.CreateEngagementRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	42, // 20: axpchat.orchestrator.v1.CreateEngagementRequest.request:type_name -> axpchat.v1.CreateEngagementRequest
+	43, // 21: axpchat.orchestrator.v1.CreateEngagementResponse.response:type_name -> axpchat.v1.CreateEngagementResponse
+	0,  // 22: axpchat.orchestrator.v1.GetEngagementRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	44, // 23: axpchat.orchestrator.v1.GetEngagementRequest.request:type_name -> axpchat.v1.GetEngagementRequest
+	45, // 24: axpchat.orchestrator.v1.GetEngagementResponse.response:type_name -> axpchat.v1.GetEngagementResponse
+	0,  // 25: axpchat.orchestrator.v1.ListEngagementsRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	46, // 26: axpchat.orchestrator.v1.ListEngagementsRequest.request:type_name -> axpchat.v1.ListEngagementsRequest
+	47, // 27: axpchat.orchestrator.v1.ListEngagementsResponse.response:type_name -> axpchat.v1.ListEngagementsResponse
+	0,  // 28: axpchat.orchestrator.v1.JoinEngagementRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	48, // 29: axpchat.orchestrator.v1.JoinEngagementRequest.request:type_name -> axpchat.v1.JoinEngagementRequest
+	49, // 30: axpchat.orchestrator.v1.JoinEngagementResponse.response:type_name -> axpchat.v1.JoinEngagementResponse
+	0,  // 31: axpchat.orchestrator.v1.EndEngagementRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	50, // 32: axpchat.orchestrator.v1.EndEngagementRequest.request:type_name -> axpchat.v1.EndEngagementRequest
+	51, // 33: axpchat.orchestrator.v1.EndEngagementResponse.response:type_name -> axpchat.v1.EndEngagementResponse
+	0,  // 34: axpchat.orchestrator.v1.SendMessageRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	52, // 35: axpchat.orchestrator.v1.SendMessageRequest.request:type_name -> axpchat.v1.SendMessageRequest
+	53, // 36: axpchat.orchestrator.v1.SendMessageResponse.response:type_name -> axpchat.v1.SendMessageResponse
+	0,  // 37: axpchat.orchestrator.v1.CreateAttachmentRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	54, // 38: axpchat.orchestrator.v1.CreateAttachmentRequest.request:type_name -> axpchat.v1.CreateAttachmentRequest
+	55, // 39: axpchat.orchestrator.v1.CreateAttachmentResponse.response:type_name -> axpchat.v1.CreateAttachmentResponse
+	0,  // 40: axpchat.orchestrator.v1.GetAttachmentRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	56, // 41: axpchat.orchestrator.v1.GetAttachmentRequest.request:type_name -> axpchat.v1.GetAttachmentRequest
+	57, // 42: axpchat.orchestrator.v1.GetAttachmentResponse.response:type_name -> axpchat.v1.GetAttachmentResponse
+	58, // 43: axpchat.orchestrator.v1.Caller.IdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
+	1,  // 44: axpchat.orchestrator.v1.OrchestratorService.CreateSession:input_type -> axpchat.orchestrator.v1.CreateSessionRequest
+	3,  // 45: axpchat.orchestrator.v1.OrchestratorService.GetSession:input_type -> axpchat.orchestrator.v1.GetSessionRequest
+	5,  // 46: axpchat.orchestrator.v1.OrchestratorService.UpdateSessionParameters:input_type -> axpchat.orchestrator.v1.UpdateSessionParametersRequest
+	7,  // 47: axpchat.orchestrator.v1.OrchestratorService.KeepAlive:input_type -> axpchat.orchestrator.v1.KeepAliveRequest
+	9,  // 48: axpchat.orchestrator.v1.OrchestratorService.AppendCustomerIdentifiers:input_type -> axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest
+	11, // 49: axpchat.orchestrator.v1.OrchestratorService.DeleteSession:input_type -> axpchat.orchestrator.v1.DeleteSessionRequest
+	13, // 50: axpchat.orchestrator.v1.OrchestratorService.CreateEngagement:input_type -> axpchat.orchestrator.v1.CreateEngagementRequest
+	15, // 51: axpchat.orchestrator.v1.OrchestratorService.GetEngagement:input_type -> axpchat.orchestrator.v1.GetEngagementRequest
+	17, // 52: axpchat.orchestrator.v1.OrchestratorService.ListEngagements:input_type -> axpchat.orchestrator.v1.ListEngagementsRequest
+	19, // 53: axpchat.orchestrator.v1.OrchestratorService.JoinEngagement:input_type -> axpchat.orchestrator.v1.JoinEngagementRequest
+	21, // 54: axpchat.orchestrator.v1.OrchestratorService.EndEngagement:input_type -> axpchat.orchestrator.v1.EndEngagementRequest
+	23, // 55: axpchat.orchestrator.v1.OrchestratorService.SendMessage:input_type -> axpchat.orchestrator.v1.SendMessageRequest
+	25, // 56: axpchat.orchestrator.v1.OrchestratorService.CreateAttachment:input_type -> axpchat.orchestrator.v1.CreateAttachmentRequest
+	27, // 57: axpchat.orchestrator.v1.OrchestratorService.GetAttachment:input_type -> axpchat.orchestrator.v1.GetAttachmentRequest
+	2,  // 58: axpchat.orchestrator.v1.OrchestratorService.CreateSession:output_type -> axpchat.orchestrator.v1.CreateSessionResponse
+	4,  // 59: axpchat.orchestrator.v1.OrchestratorService.GetSession:output_type -> axpchat.orchestrator.v1.GetSessionResponse
+	6,  // 60: axpchat.orchestrator.v1.OrchestratorService.UpdateSessionParameters:output_type -> axpchat.orchestrator.v1.UpdateSessionParametersResponse
+	8,  // 61: axpchat.orchestrator.v1.OrchestratorService.KeepAlive:output_type -> axpchat.orchestrator.v1.KeepAliveResponse
+	10, // 62: axpchat.orchestrator.v1.OrchestratorService.AppendCustomerIdentifiers:output_type -> axpchat.orchestrator.v1.AppendCustomerIdentifiersResponse
+	12, // 63: axpchat.orchestrator.v1.OrchestratorService.DeleteSession:output_type -> axpchat.orchestrator.v1.DeleteSessionResponse
+	14, // 64: axpchat.orchestrator.v1.OrchestratorService.CreateEngagement:output_type -> axpchat.orchestrator.v1.CreateEngagementResponse
+	16, // 65: axpchat.orchestrator.v1.OrchestratorService.GetEngagement:output_type -> axpchat.orchestrator.v1.GetEngagementResponse
+	18, // 66: axpchat.orchestrator.v1.OrchestratorService.ListEngagements:output_type -> axpchat.orchestrator.v1.ListEngagementsResponse
+	20, // 67: axpchat.orchestrator.v1.OrchestratorService.JoinEngagement:output_type -> axpchat.orchestrator.v1.JoinEngagementResponse
+	22, // 68: axpchat.orchestrator.v1.OrchestratorService.EndEngagement:output_type -> axpchat.orchestrator.v1.EndEngagementResponse
+	24, // 69: axpchat.orchestrator.v1.OrchestratorService.SendMessage:output_type -> axpchat.orchestrator.v1.SendMessageResponse
+	26, // 70: axpchat.orchestrator.v1.OrchestratorService.CreateAttachment:output_type -> axpchat.orchestrator.v1.CreateAttachmentResponse
+	28, // 71: axpchat.orchestrator.v1.OrchestratorService.GetAttachment:output_type -> axpchat.orchestrator.v1.GetAttachmentResponse
+	58, // [58:72] is the sub-list for method output_type
+	44, // [44:58] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_axpchat_orchestrator_v1_orchestrator_service_proto_init() }
@@ -1671,7 +1787,7 @@ func file_axpchat_orchestrator_v1_orchestrator_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDesc), len(file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

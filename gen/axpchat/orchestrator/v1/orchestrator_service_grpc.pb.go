@@ -24,6 +24,7 @@ const (
 	OrchestratorService_CreateSession_FullMethodName             = "/axpchat.orchestrator.v1.OrchestratorService/CreateSession"
 	OrchestratorService_GetSession_FullMethodName                = "/axpchat.orchestrator.v1.OrchestratorService/GetSession"
 	OrchestratorService_UpdateSessionParameters_FullMethodName   = "/axpchat.orchestrator.v1.OrchestratorService/UpdateSessionParameters"
+	OrchestratorService_KeepAlive_FullMethodName                 = "/axpchat.orchestrator.v1.OrchestratorService/KeepAlive"
 	OrchestratorService_AppendCustomerIdentifiers_FullMethodName = "/axpchat.orchestrator.v1.OrchestratorService/AppendCustomerIdentifiers"
 	OrchestratorService_DeleteSession_FullMethodName             = "/axpchat.orchestrator.v1.OrchestratorService/DeleteSession"
 	OrchestratorService_CreateEngagement_FullMethodName          = "/axpchat.orchestrator.v1.OrchestratorService/CreateEngagement"
@@ -50,6 +51,8 @@ type OrchestratorServiceClient interface {
 	GetSession(ctx context.Context, in *GetSessionRequest, opts ...grpc.CallOption) (*GetSessionResponse, error)
 	// Update Session Parameters.
 	UpdateSessionParameters(ctx context.Context, in *UpdateSessionParametersRequest, opts ...grpc.CallOption) (*UpdateSessionParametersResponse, error)
+	// Keep Alive.
+	KeepAlive(ctx context.Context, in *KeepAliveRequest, opts ...grpc.CallOption) (*KeepAliveResponse, error)
 	// Append Customer Identifiers.
 	AppendCustomerIdentifiers(ctx context.Context, in *AppendCustomerIdentifiersRequest, opts ...grpc.CallOption) (*AppendCustomerIdentifiersResponse, error)
 	// Delete Session.
@@ -104,6 +107,16 @@ func (c *orchestratorServiceClient) UpdateSessionParameters(ctx context.Context,
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UpdateSessionParametersResponse)
 	err := c.cc.Invoke(ctx, OrchestratorService_UpdateSessionParameters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *orchestratorServiceClient) KeepAlive(ctx context.Context, in *KeepAliveRequest, opts ...grpc.CallOption) (*KeepAliveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(KeepAliveResponse)
+	err := c.cc.Invoke(ctx, OrchestratorService_KeepAlive_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -224,6 +237,8 @@ type OrchestratorServiceServer interface {
 	GetSession(context.Context, *GetSessionRequest) (*GetSessionResponse, error)
 	// Update Session Parameters.
 	UpdateSessionParameters(context.Context, *UpdateSessionParametersRequest) (*UpdateSessionParametersResponse, error)
+	// Keep Alive.
+	KeepAlive(context.Context, *KeepAliveRequest) (*KeepAliveResponse, error)
 	// Append Customer Identifiers.
 	AppendCustomerIdentifiers(context.Context, *AppendCustomerIdentifiersRequest) (*AppendCustomerIdentifiersResponse, error)
 	// Delete Session.
@@ -262,6 +277,9 @@ func (UnimplementedOrchestratorServiceServer) GetSession(context.Context, *GetSe
 }
 func (UnimplementedOrchestratorServiceServer) UpdateSessionParameters(context.Context, *UpdateSessionParametersRequest) (*UpdateSessionParametersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateSessionParameters not implemented")
+}
+func (UnimplementedOrchestratorServiceServer) KeepAlive(context.Context, *KeepAliveRequest) (*KeepAliveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method KeepAlive not implemented")
 }
 func (UnimplementedOrchestratorServiceServer) AppendCustomerIdentifiers(context.Context, *AppendCustomerIdentifiersRequest) (*AppendCustomerIdentifiersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AppendCustomerIdentifiers not implemented")
@@ -364,6 +382,24 @@ func _OrchestratorService_UpdateSessionParameters_Handler(srv interface{}, ctx c
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(OrchestratorServiceServer).UpdateSessionParameters(ctx, req.(*UpdateSessionParametersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OrchestratorService_KeepAlive_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(KeepAliveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OrchestratorServiceServer).KeepAlive(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OrchestratorService_KeepAlive_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OrchestratorServiceServer).KeepAlive(ctx, req.(*KeepAliveRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -566,6 +602,10 @@ var OrchestratorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UpdateSessionParameters",
 			Handler:    _OrchestratorService_UpdateSessionParameters_Handler,
+		},
+		{
+			MethodName: "KeepAlive",
+			Handler:    _OrchestratorService_KeepAlive_Handler,
 		},
 		{
 			MethodName: "AppendCustomerIdentifiers",

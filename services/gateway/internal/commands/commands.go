@@ -92,6 +92,17 @@ func (s *Service) UpdateSessionParameters(ctx context.Context, req *axpchatv1.Up
 	return out.GetResponse(), err
 }
 
+// KeepAlive implements ChatServiceServer.
+func (s *Service) KeepAlive(ctx context.Context, req *axpchatv1.KeepAliveRequest) (*axpchatv1.KeepAliveResponse, error) {
+	ctx, cancel, caller, err := s.call(ctx)
+	defer cancel()
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.orchestrator.KeepAlive(ctx, &orchestratorv1.KeepAliveRequest{Caller: caller, Request: req})
+	return out.GetResponse(), err
+}
+
 // AppendCustomerIdentifiers implements ChatServiceServer.
 func (s *Service) AppendCustomerIdentifiers(ctx context.Context, req *axpchatv1.AppendCustomerIdentifiersRequest) (*axpchatv1.AppendCustomerIdentifiersResponse, error) {
 	ctx, cancel, caller, err := s.call(ctx)

@@ -41,6 +41,10 @@ func (s *Service) execute(ctx context.Context, session string, f *axpchatv1.Conn
 		out, err := run(ctx, s, session, p.UpdateSessionParameters, s.UpdateSessionParameters)
 		reply.Result = &axpchatv1.Reply_UpdateSessionParameters{UpdateSessionParameters: out}
 		return err
+	case *axpchatv1.ConnectRequest_KeepAlive:
+		out, err := run(ctx, s, session, p.KeepAlive, s.KeepAlive)
+		reply.Result = &axpchatv1.Reply_KeepAlive{KeepAlive: out}
+		return err
 	case *axpchatv1.ConnectRequest_AppendCustomerIdentifiers:
 		out, err := run(ctx, s, session, p.AppendCustomerIdentifiers, s.AppendCustomerIdentifiers)
 		reply.Result = &axpchatv1.Reply_AppendCustomerIdentifiers{AppendCustomerIdentifiers: out}

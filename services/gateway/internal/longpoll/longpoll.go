@@ -11,6 +11,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/gateway/internal/auth"
 	"github.com/axpchat/connector/services/gateway/internal/delivery"
+	"github.com/axpchat/connector/services/gateway/internal/presence"
 	"github.com/axpchat/connector/services/gateway/internal/sessions"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 )
@@ -23,13 +24,14 @@ const defaultEvents = 100
 type Poller struct {
 	engine   *delivery.Engine
 	sessions *sessions.Reader
+	presence *presence.Registry
 	hurry    chan struct{}
 	once     sync.Once
 }
 
-// New returns a poller.
-func New(e *delivery.Engine, s *sessions.Reader) *Poller {
-	return &Poller{engine: e, sessions: s, hurry: make(chan struct{})}
+// New returns a poller that notes in p, which may be nil, who polls.
+func New(e *delivery.Engine, s *sessions.Reader, p *presence.Registry) *Poller {
+	return &Poller{engine: e, sessions: s, presence: p, hurry: make(chan struct{})}
 }
 
 // Drain answers everybody who waits: their next poll goes to another pod. From
@@ -43,12 +45,15 @@ func (p *Poller) Poll(ctx context.Context, who *auth.Principal, req *axpchatv1.P
 	if err != nil {
 		return nil, err
 	}
+	key := bus.SessionKey{Account: who.Account, Session: req.GetSessionId()}
+	p.presence.Enter(key)
+	defer p.presence.Leave(key)
 	limit := int(req.GetMaxEvents())
 	if limit <= 0 {
 		limit = defaultEvents
 	}
 	at := delivery.Request{
-		Session: bus.SessionKey{Account: who.Account, Session: req.GetSessionId()},
+		Session: key,
 		Cursor:  req.GetCursor(), Created: rec.GetSession().GetCreateTime().AsTime(), Joined: sessions.Joined(who.Account, rec),
 	}
 	closed := rec.GetSession().GetStatus() == axpchatv1.SessionStatus_SESSION_STATUS_CLOSED

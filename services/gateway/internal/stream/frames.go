@@ -28,6 +28,7 @@ func (s *Server) welcome(r Request, rec *busv1.SessionRecord, engagements []*axp
 			FrameBytes: int32(s.p.Config.FrameBytes), Retention: durationpb.New(s.p.Retention),
 		},
 		HeartbeatInterval: durationpb.New(r.Heartbeat), ServerTime: timestamppb.Now(), ServerVersion: s.p.Version,
+		IdleRules: rec.GetSession().GetIdleRules(),
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/gateway/internal/auth"
 	"github.com/axpchat/connector/services/gateway/internal/delivery"
+	"github.com/axpchat/connector/services/gateway/internal/presence"
 	"github.com/axpchat/connector/services/gateway/internal/sessions"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/errs"
@@ -55,6 +56,7 @@ type Params struct {
 	Sessions  *sessions.Reader
 	Executor  Executor
 	Verifier  Verifier
+	Presence  *presence.Registry // may be nil
 	Version   string
 	Retention time.Duration // of the journal, as clients are told
 }
@@ -248,7 +250,12 @@ func (s *Server) Drain(ctx context.Context) error {
 	}
 }
 
+func (st *Stream) key() bus.SessionKey {
+	return bus.SessionKey{Account: st.r.Principal.Account, Session: st.r.Session}
+}
+
 func (s *Server) add(ctx context.Context, st *Stream) {
+	s.p.Presence.Enter(st.key())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.streams[st] = struct{}{}
@@ -259,6 +266,7 @@ func (s *Server) add(ctx context.Context, st *Stream) {
 }
 
 func (s *Server) remove(ctx context.Context, st *Stream, code axpchatv1.CloseCode) {
+	s.p.Presence.Leave(st.key())
 	s.mu.Lock()
 	delete(s.streams, st)
 	s.mu.Unlock()

@@ -14,11 +14,13 @@ const (
 	EventsStream      = "EVENTS"
 	OutboxStream      = "OUTBOX"
 	UnroutedStream    = "UNROUTED"
+	TimersStream      = "TIMERS"
 	SessionsBucket    = "SESSIONS"
 	EngagementsBucket = "ENGAGEMENTS"
 	IndexBucket       = "INDEX"
 	TicketsBucket     = "TICKETS"
 	ProjectorConsumer = "projector"
+	TimersConsumer    = "timers"
 	OutboxGroup       = "orchestrator"
 )
 
@@ -31,6 +33,9 @@ const (
 	livePrefix     = "chat.live."
 	outboxPrefix   = "chat.outbox."
 	unroutedPrefix = "chat.unrouted."
+	presencePrefix = "chat.presence."
+	timerSet       = "timer.set."
+	timerDue       = "timer.due."
 )
 
 // maxToken is the longest account, session or engagement id in a subject.

@@ -114,6 +114,10 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 			Subjects: []string{unroutedPrefix + "*"}, Retention: jetstream.LimitsPolicy,
 			MaxAge: unroutedRetention, MaxBytes: 1 << 30, Duplicates: c.DuplicateWindow, AllowDirect: true,
 		}),
+		common(jetstream.StreamConfig{
+			Name: TimersStream, Description: "What is to be looked at again at a certain time, once in a cluster.",
+			Subjects: []string{timerSet + ">", timerDue + ">"}, Retention: jetstream.WorkQueuePolicy, AllowMsgSchedules: true,
+		}),
 	}
 }
 
@@ -152,6 +156,10 @@ func (b *Bus) consumers() map[string][]jetstream.ConsumerConfig {
 			AckWait: 30 * time.Second, MaxAckPending: 512, MaxDeliver: -1,
 		}},
 		OutboxStream: outbox,
+		TimersStream: {{
+			Durable: TimersConsumer, FilterSubject: timerDue + ">", AckPolicy: jetstream.AckExplicitPolicy,
+			AckWait: 30 * time.Second, MaxAckPending: 1024, MaxDeliver: -1,
+		}},
 	}
 }
 

@@ -96,9 +96,13 @@ func (b *Bus) publish(ctx context.Context, msg *nats.Msg, id string) (Ack, error
 		defer cancel()
 	}
 	b.propagator.Inject(ctx, headerCarrier(msg.Header))
+	opts := []jetstream.PublishOpt{jetstream.WithRetryAttempts(0)}
+	if id != "" {
+		opts = append(opts, jetstream.WithMsgID(id))
+	}
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		tryCtx, cancel := context.WithTimeout(ctx, attemptTimeout)
-		ack, err := b.JS.PublishMsg(tryCtx, msg, jetstream.WithMsgID(id), jetstream.WithRetryAttempts(0))
+		ack, err := b.JS.PublishMsg(tryCtx, msg, opts...)
 		cancel()
 		if err == nil {
 			return Ack{Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
@@ -111,7 +115,7 @@ func (b *Bus) publish(ctx context.Context, msg *nats.Msg, id string) (Ack, error
 
 // streamOf keeps session ids out of error texts.
 func streamOf(subject string) string {
-	for _, p := range []struct{ prefix, stream string }{{eventPrefix, EventsStream}, {outboxPrefix, OutboxStream}} {
+	for _, p := range []struct{ prefix, stream string }{{eventPrefix, EventsStream}, {outboxPrefix, OutboxStream}, {timerSet, TimersStream}} {
 		if len(subject) > len(p.prefix) && subject[:len(p.prefix)] == p.prefix {
 			return p.stream
 		}

@@ -266,6 +266,11 @@ func (s *Store[T]) Keys(ctx context.Context, prefix string) ([]string, error) {
 // All calls f with every value that the bucket holds, in no order. It is for the
 // rare moments when a process takes over, never for a request.
 func (s *Store[T]) All(ctx context.Context, f func(T)) error {
+	return s.Scan(ctx, func(_ string, v T, _ time.Time) { f(v) })
+}
+
+// Scan is All with the keys, and when each value was stored, by NATS's clock.
+func (s *Store[T]) Scan(ctx context.Context, f func(key string, v T, stored time.Time)) error {
 	kv, err := s.open(ctx)
 	if err != nil {
 		return err
@@ -290,7 +295,7 @@ func (s *Store[T]) All(ctx context.Context, f func(T)) error {
 			if err := proto.Unmarshal(e.Value(), v); err != nil {
 				return fmt.Errorf("decode value of bucket %s: %w", s.bucket, err)
 			}
-			f(v)
+			f(e.Key(), v, e.Created())
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/attachments"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/engagements"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/idle"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/messages"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/sessions"
 )
@@ -22,6 +23,7 @@ type Params struct {
 	Engagements *engagements.Service
 	Messages    *messages.Service
 	Attachments *attachments.Service
+	Idle        *idle.Service
 }
 
 // Server implements orchestratorv1.OrchestratorServiceServer. It is safe for
@@ -107,7 +109,20 @@ func (s *Server) UpdateSessionParameters(ctx context.Context, in *orchestratorv1
 	if err != nil {
 		return nil, err
 	}
+	s.p.Idle.Touch(ctx, session.GetAccount(), session.GetSessionId())
 	return &orchestratorv1.UpdateSessionParametersResponse{Response: &axpchatv1.UpdateSessionParametersResponse{Session: session}}, nil
+}
+
+// KeepAlive implements the service.
+func (s *Server) KeepAlive(ctx context.Context, in *orchestratorv1.KeepAliveRequest) (*orchestratorv1.KeepAliveResponse, error) {
+	if err := check(in.GetCaller(), in.GetRequest()); err != nil {
+		return nil, err
+	}
+	response, err := s.p.Idle.KeepAlive(ctx, in.GetCaller(), in.GetRequest())
+	if err != nil {
+		return nil, err
+	}
+	return &orchestratorv1.KeepAliveResponse{Response: response}, nil
 }
 
 // AppendCustomerIdentifiers implements the service.
@@ -142,6 +157,10 @@ func (s *Server) SendMessage(ctx context.Context, in *orchestratorv1.SendMessage
 	message, err := s.p.Messages.Send(ctx, in.GetCaller(), in.GetRequest())
 	if err != nil {
 		return nil, err
+	}
+	s.p.Idle.Touch(ctx, in.GetCaller().GetAccount(), in.GetRequest().GetSessionId())
+	if owner := message.GetSessionId(); owner != in.GetRequest().GetSessionId() { // it has joined the chat
+		s.p.Idle.Touch(ctx, in.GetCaller().GetAccount(), owner)
 	}
 	return &orchestratorv1.SendMessageResponse{Response: &axpchatv1.SendMessageResponse{Message: message}}, nil
 }

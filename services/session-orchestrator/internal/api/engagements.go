@@ -52,6 +52,8 @@ func (s *Server) JoinEngagement(ctx context.Context, in *orchestratorv1.JoinEnga
 	if err != nil {
 		return nil, err
 	}
+	s.p.Idle.Touch(ctx, in.GetCaller().GetAccount(), in.GetRequest().GetSessionId())
+	s.p.Idle.Touch(ctx, in.GetCaller().GetAccount(), engagement.GetSessionId())
 	return &orchestratorv1.JoinEngagementResponse{Response: &axpchatv1.JoinEngagementResponse{Engagement: engagement}}, nil
 }
 

@@ -7,6 +7,7 @@ package axptest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -145,7 +146,9 @@ func (d *Double) Session(id string) (axp.Session, bool) {
 	if !ok {
 		return axp.Session{}, false
 	}
-	return *s, true
+	out := *s
+	out.SessionParameters = maps.Clone(s.SessionParameters)
+	return out, true
 }
 
 // Forget drops a session, as if AXP had ended it.

@@ -16,6 +16,7 @@ import (
 	"github.com/axpchat/connector/services/session-orchestrator/internal/accounts"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/records"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/share"
 )
 
 const (
@@ -66,7 +67,7 @@ type Filler struct {
 	dialogs map[records.Ref]*watched
 	running int
 	results chan result
-	share   share
+	share   share.Share
 }
 
 // watched is a dialog with what its owner needs.
@@ -150,7 +151,7 @@ func (f *Filler) take(ctx context.Context, m *nats.Msg) {
 		return
 	}
 	session := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
-	if !f.share.mine(session) {
+	if !f.share.Mine(session) {
 		return
 	}
 	stored, err := bus.DecodeLive(m)
@@ -204,12 +205,12 @@ func (f *Filler) doubtAll(account string) {
 func (f *Filler) follow(ctx context.Context) {
 	was := f.share
 	self, all := f.p.Replicas.Present()
-	f.share = share{self: self, all: all}
-	if f.share.equal(was) {
+	f.share = share.Share{Self: self, All: all}
+	if f.share.Equal(was) {
 		return
 	}
 	for ref := range f.dialogs {
-		if !f.share.mine(ref.Session) {
+		if !f.share.Mine(ref.Session) {
 			delete(f.dialogs, ref)
 		}
 	}
@@ -220,7 +221,7 @@ func (f *Filler) follow(ctx context.Context) {
 		return
 	}
 	for _, ref := range adopted {
-		if f.dialogs[ref] == nil && f.share.mine(ref.Session) {
+		if f.dialogs[ref] == nil && f.share.Mine(ref.Session) {
 			w := &watched{dialog: newDialog()}
 			w.unsure, w.last = true, f.p.Now()
 			f.dialogs[ref] = w

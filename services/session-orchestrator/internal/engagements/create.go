@@ -15,6 +15,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/ident"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/records"
@@ -35,6 +36,9 @@ func (s *Service) Create(ctx context.Context, caller *orchestratorv1.Caller, req
 	ctx, cancel := patience.Detach(ctx)
 	defer cancel()
 
+	if err := s.context(ctx, session); err != nil {
+		return nil, err
+	}
 	claimed, err := s.claim(ctx, draft)
 	if err != nil {
 		return nil, err
@@ -51,6 +55,26 @@ func (s *Service) Create(ctx context.Context, caller *orchestratorv1.Caller, req
 		return nil, err
 	}
 	return rec.GetEngagement(), nil
+}
+
+// tellTimeout bounds how long a new chat waits for AXP to know its context.
+const tellTimeout = 5 * time.Second
+
+// context tells AXP the session's newest parameters, so that the agent sees them.
+// A chat without them is better than none, so only AXP having lost the session
+// is an error.
+func (s *Service) context(ctx context.Context, session *busv1.SessionRecord) error {
+	if len(session.GetUnsentParameters()) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
+	defer cancel()
+	err := s.teller.Now(ctx, session.GetSession().GetAccount(), session.GetSession().GetSessionId())
+	if err != nil && !axp.IsNotFound(err) {
+		s.log.WarnContext(ctx, "a chat begins before AXP knows all of its context", "error", err)
+		return nil
+	}
+	return err
 }
 
 // draft makes the record of a new engagement.
@@ -167,8 +191,10 @@ func (s *Service) admit(ctx context.Context, ref records.Ref) error {
 			}
 		}
 		session.EngagementIds = append(session.EngagementIds, ref.Engagement)
+		state.Touch(session, s.now())
 		_, err = s.bus.Sessions.Update(ctx, key, session, rev)
 		if err == nil {
+			s.policy.Arm(ctx, session, state.Chats{Open: ref.Engagement})
 			return nil
 		}
 		if !errors.Is(err, bus.ErrConflict) {

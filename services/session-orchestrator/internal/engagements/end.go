@@ -50,18 +50,57 @@ func (s *Service) End(ctx context.Context, caller *orchestratorv1.Caller, req *a
 // askEnd puts the order into the outbox before the record says ENDING: after a
 // crash in between the engagement still ends.
 func (s *Service) askEnd(ctx context.Context, ref records.Ref, asking string, reason axpchatv1.CloseReason) (*busv1.EngagementRecord, error) {
-	_, err := s.bus.PublishOutbox(ctx, &busv1.OutboxEntry{
-		Command: &busv1.OutboxEntry_End{End: &busv1.OutboxEnd{Reason: reason}},
-		Account: ref.Account, SessionId: ref.Session, EngagementId: ref.Engagement,
-		AcceptTime: timestamppb.New(s.now()), SenderSessionId: asking,
-	}, "end."+ref.Key())
-	if err != nil {
+	if err := s.order(ctx, ref, asking, reason, ""); err != nil {
 		return nil, err
 	}
 	return s.records.Change(ctx, ref, func(rec *busv1.EngagementRecord) error {
 		state.AskEnd(rec, reason)
 		return nil
 	})
+}
+
+// AskEnd orders the end of an engagement on nobody's behalf, behind everything
+// that was accepted. It is safe to repeat, and does nothing for one that is over
+// or not there.
+func (s *Service) AskEnd(ctx context.Context, ref records.Ref, reason axpchatv1.CloseReason) error {
+	over, err := s.isOver(ctx, ref)
+	if err != nil || over {
+		return err
+	}
+	_, err = s.askEnd(ctx, ref, ref.Session, reason)
+	if err != nil && !errors.Is(err, bus.ErrNotFound) {
+		return records.Unavailable(err)
+	}
+	return nil
+}
+
+// AskEndAgain repeats the order for an engagement that should have ended: the
+// outbox may have lost it. round tells one repeat from another; of one round the
+// outbox takes one.
+func (s *Service) AskEndAgain(ctx context.Context, ref records.Ref, round string) error {
+	rec, _, err := s.records.Get(ctx, ref)
+	switch {
+	case errors.Is(err, bus.ErrNotFound):
+		return nil
+	case err != nil:
+		return records.Unavailable(err)
+	case rec.GetEngagement().GetStatus() != axpchatv1.EngagementStatus_ENGAGEMENT_STATUS_ENDING:
+		return nil
+	}
+	if err := s.order(ctx, ref, ref.Session, rec.GetEngagement().GetEndReason(), "."+round); err != nil {
+		return records.Unavailable(err)
+	}
+	return nil
+}
+
+// order puts the order to end into the outbox.
+func (s *Service) order(ctx context.Context, ref records.Ref, asking string, reason axpchatv1.CloseReason, round string) error {
+	_, err := s.bus.PublishOutbox(ctx, &busv1.OutboxEntry{
+		Command: &busv1.OutboxEntry_End{End: &busv1.OutboxEnd{Reason: reason}},
+		Account: ref.Account, SessionId: ref.Session, EngagementId: ref.Engagement,
+		AcceptTime: timestamppb.New(s.now()), SenderSessionId: asking,
+	}, "end."+ref.Key()+round)
+	return err
 }
 
 // Disconnect ends the dialog in AXP and then the engagement. One that is gone

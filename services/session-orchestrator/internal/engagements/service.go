@@ -17,18 +17,33 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/keyring"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/accounts"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/records"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/state"
 )
+
+// Teller tells AXP of session parameters.
+type Teller interface {
+	// Now tells AXP what is left to tell. An error that satisfies axp.IsNotFound
+	// says that AXP knows the session no more.
+	Now(ctx context.Context, account, session string) error
+}
+
+// Policy has sessions looked at when their idle rules ask for it.
+type Policy interface {
+	Arm(ctx context.Context, rec *busv1.SessionRecord, chats state.Chats)
+}
 
 // Params is what New needs; all of it is required.
 type Params struct {
-	Bus      *bus.Bus
-	Records  *records.Records
-	Accounts *accounts.Registry
-	Keyring  *keyring.Keyring
-	Watch    *records.Watch
-	Log      *slog.Logger
-	Meter    metric.Meter
-	Now      func() time.Time
+	Bus        *bus.Bus
+	Records    *records.Records
+	Accounts   *accounts.Registry
+	Keyring    *keyring.Keyring
+	Watch      *records.Watch
+	Parameters Teller
+	Policy     Policy
+	Log        *slog.Logger
+	Meter      metric.Meter
+	Now        func() time.Time
 }
 
 // Service carries out commands on engagements. It is safe for concurrent use.
@@ -38,6 +53,8 @@ type Service struct {
 	accounts *accounts.Registry
 	keyring  *keyring.Keyring
 	watch    *records.Watch
+	teller   Teller
+	policy   Policy
 	log      *slog.Logger
 	now      func() time.Time
 	surplus  metric.Int64Counter
@@ -51,7 +68,7 @@ func New(p Params) (*Service, error) {
 		return nil, err
 	}
 	return &Service{
-		bus: p.Bus, records: p.Records, accounts: p.Accounts, keyring: p.Keyring, watch: p.Watch,
+		bus: p.Bus, records: p.Records, accounts: p.Accounts, keyring: p.Keyring, watch: p.Watch, teller: p.Parameters, policy: p.Policy,
 		log: p.Log, now: p.Now, surplus: surplus,
 	}, nil
 }
@@ -90,6 +107,35 @@ func (s *Service) List(ctx context.Context, caller *orchestratorv1.Caller, req *
 	sort.SliceStable(out, func(i, j int) bool {
 		return out[i].GetCreateTime().AsTime().Before(out[j].GetCreateTime().AsTime())
 	})
+	return out, nil
+}
+
+// Chats tells the idle rules how a session's engagements stand. The newest of its
+// own is the only one that can be open.
+func (s *Service) Chats(ctx context.Context, session *busv1.SessionRecord) (state.Chats, error) {
+	var out state.Chats
+	for i, ref := range refs(session) {
+		rec, _, err := s.records.Get(ctx, ref)
+		if errors.Is(err, bus.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return state.Chats{}, records.Unavailable(err)
+		}
+		status, ours := rec.GetEngagement().GetStatus(), ref.Session == session.GetSession().GetSessionId()
+		switch {
+		case state.Over(status) && ours && rec.GetEngagement().GetEndTime().AsTime().After(out.LastEnd):
+			out.LastEnd = rec.GetEngagement().GetEndTime().AsTime()
+		case state.Over(status):
+		case ours && state.TakesMessages(status):
+			out.Open = ref.Engagement
+		default:
+			out.Busy = true
+		}
+		if i == 0 && out.Open != "" {
+			break // the others need not be read
+		}
+	}
 	return out, nil
 }
 

@@ -21,6 +21,8 @@ const (
 	held       = ".held"
 	active     = ".active"
 	terminated = ".terminated"
+	idle       = ".idle."
+	idleReset  = ".idle-reset."
 	closed     = "session.closed"
 	changed    = "session."
 )
@@ -95,6 +97,52 @@ func (j *Journal) Terminated(ctx context.Context, rec *busv1.EngagementRecord) e
 	})
 }
 
+// IdleExpired warns that a chat is disconnected at a time. since, the time since
+// when the customer has done nothing, makes the id: it is warned of once.
+func (j *Journal) IdleExpired(ctx context.Context, rec *busv1.SessionRecord, engagement string, since, disconnect time.Time) error {
+	return j.ofChat(ctx, rec, engagement, idle+strconv.FormatInt(since.UnixNano(), 10), &axpchatv1.Event{
+		Payload: &axpchatv1.Event_IdleTimeoutExpired{IdleTimeoutExpired: &axpchatv1.IdleTimeoutExpired{
+			EngagementId: engagement, GracePeriod: rec.GetSession().GetIdleRules().GetGracePeriod(), DisconnectTime: timestamppb.New(disconnect),
+		}},
+	})
+}
+
+// IdleReset takes a warning back. The time of the warning makes the id.
+func (j *Journal) IdleReset(ctx context.Context, rec *busv1.SessionRecord, engagement string, warned time.Time) error {
+	return j.ofChat(ctx, rec, engagement, idleReset+strconv.FormatInt(warned.UnixNano(), 10), &axpchatv1.Event{
+		Payload: &axpchatv1.Event_IdleTimeoutReset{IdleTimeoutReset: &axpchatv1.IdleTimeoutReset{EngagementId: engagement}},
+	})
+}
+
+func (j *Journal) ofChat(ctx context.Context, rec *busv1.SessionRecord, engagement, suffix string, ev *axpchatv1.Event) error {
+	ev.EventId = engagement + suffix
+	ev.SessionId, ev.EngagementId = rec.GetSession().GetSessionId(), engagement
+	return j.publish(ctx, rec.GetSession().GetAccount(), ev)
+}
+
+// LastAgent is when a person on the company's side last wrote in an engagement;
+// the zero time: not at all. It reads the whole journal of the session, so it is
+// for the moments at which a chat seems idle.
+func (j *Journal) LastAgent(ctx context.Context, account, session, engagement string) (time.Time, error) {
+	var last time.Time
+	err := j.each(ctx, account, session, func(ev *axpchatv1.Event) {
+		if ev.GetEngagementId() != engagement {
+			return
+		}
+		switch ev.GetMessageArrived().GetSender().GetParticipantType() {
+		case axpchatv1.ParticipantType_PARTICIPANT_TYPE_AGENT, axpchatv1.ParticipantType_PARTICIPANT_TYPE_SUPERVISOR:
+			at := ev.GetReceiveTime().AsTime()
+			if said := ev.GetEventTime().AsTime(); ev.GetBackfilled() && said.Before(at) {
+				at = said // it was fetched later
+			}
+			if at.After(last) {
+				last = at
+			}
+		}
+	})
+	return last, err
+}
+
 // copyOf detaches what is published from the record, which goes on changing.
 func copyOf(rec *busv1.EngagementRecord) *axpchatv1.Engagement {
 	return proto.CloneOf(rec.GetEngagement())
@@ -149,6 +197,15 @@ type Progress struct {
 // repeat, never for each message.
 func (j *Journal) Find(ctx context.Context, account, session, messageID string) (Progress, error) {
 	var p Progress
+	err := j.each(ctx, account, session, func(ev *axpchatv1.Event) { p.note(ev, messageID) })
+	if err != nil {
+		return Progress{}, err
+	}
+	return p, nil
+}
+
+// each calls f with every event of a session's journal, oldest first.
+func (j *Journal) each(ctx context.Context, account, session string, f func(*axpchatv1.Event)) error {
 	for after, more := uint64(0), true; more; {
 		var (
 			events []bus.StoredEvent
@@ -156,15 +213,15 @@ func (j *Journal) Find(ctx context.Context, account, session, messageID string) 
 		)
 		events, more, err = j.bus.ReadEvents(ctx, account, session, after, page)
 		if err != nil {
-			return Progress{}, err
+			return err
 		}
 		for _, e := range events {
 			after = e.Sequence
-			p.note(e.Record.GetEvent(), messageID)
+			f(e.Record.GetEvent())
 		}
 		more = more && len(events) > 0
 	}
-	return p, nil
+	return nil
 }
 
 func (p *Progress) note(ev *axpchatv1.Event, messageID string) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -19,6 +20,7 @@ import (
 	"github.com/axpchat/connector/services/session-orchestrator/internal/ident"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/records"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/state"
 )
 
 // maxName is AXP's limit on display names, in UTF-16 units.
@@ -82,9 +84,10 @@ func (s *Service) draft(client *axp.Client, caller *orchestratorv1.Caller, req *
 		Session: &axpchatv1.Session{
 			SessionId: id, Account: caller.GetAccount(), Status: axpchatv1.SessionStatus_SESSION_STATUS_CREATING,
 			DisplayName: name, CustomerIdentifiers: identifiers, SessionParameters: req.GetSessionParameters(),
-			CreateTime: now, UpdateTime: now,
+			CreateTime: now, UpdateTime: now, IdleRules: s.policy.Rules(caller.GetAccount()),
 		},
-		Subject: caller.GetSubject(), ChannelProviderId: client.ChannelProviderID(), RequestHash: hash, AttemptTime: now,
+		ActivityTime: now,
+		Subject:      caller.GetSubject(), ChannelProviderId: client.ChannelProviderID(), RequestHash: hash, AttemptTime: now,
 	}, nil
 }
 
@@ -180,6 +183,7 @@ func (s *Service) establish(ctx context.Context, client *axp.Client, rec *busv1.
 		_, err = s.bus.Sessions.Update(ctx, key, rec, rev)
 		switch {
 		case err == nil:
+			s.policy.Arm(ctx, rec, state.Chats{})
 			return rec.GetSession(), nil
 		case errors.Is(err, bus.ErrConflict):
 			return s.lost(ctx, client, key, made.SessionID)
@@ -208,8 +212,8 @@ func (s *Service) lost(ctx context.Context, client *axp.Client, key, spare strin
 		return have.GetSession(), nil // our own write, whose answer was lost
 	}
 	if err := client.DeleteSession(ctx, spare, axp.ReasonSystemClosed); err != nil {
-		s.orphans.Add(ctx, 1)
-		s.log.WarnContext(ctx, "a spare session stays in AXP", "error", err)
+		s.spare(ctx, key, spare)
+		s.log.WarnContext(ctx, "a spare session stays in AXP until the reaper comes", "error", err)
 	}
 	switch {
 	case err != nil:
@@ -219,6 +223,20 @@ func (s *Service) lost(ctx context.Context, client *axp.Client, key, spare strin
 			WithRetryAfter(patience.Advice)
 	}
 	return have.GetSession(), nil
+}
+
+// spare notes an AXP session that nobody uses and that could not be deleted.
+func (s *Service) spare(ctx context.Context, key, axpSession string) {
+	_, err := s.bus.Sessions.Modify(ctx, key, func(rec *busv1.SessionRecord) error {
+		if slices.Contains(rec.GetSpareAxpSessionIds(), axpSession) {
+			return bus.ErrNoChange
+		}
+		rec.SpareAxpSessionIds = append(rec.GetSpareAxpSessionIds(), axpSession)
+		return nil
+	})
+	if err != nil {
+		s.orphans.Add(ctx, 1) // now nobody will ever know it
+	}
 }
 
 // index lets callbacks find the session by AXP's id, should they lack ours.

@@ -2,6 +2,8 @@ package sessions
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -10,9 +12,11 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/convert"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/records"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/state"
 )
 
 // Delete ends what is open in a session and deletes it in AXP. It is safe to
@@ -35,26 +39,35 @@ func (s *Service) Delete(ctx context.Context, caller *orchestratorv1.Caller, req
 		return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_REQUEST_IN_PROGRESS, "the session is still being created").
 			WithRetryAfter(patience.Advice)
 	}
-	client, err := s.accounts.Client(caller.GetAccount())
+	return s.finish(ctx, caller.GetAccount(), req.GetSessionId(), convert.OrUserClosed(req.GetReason()), nil)
+}
+
+// finish ends what is open in a session and deletes it. Where it is not being
+// closed yet, still decides on its record whether it is to be; nil: it is.
+func (s *Service) finish(ctx context.Context, account, id string, reason axpchatv1.CloseReason, still func(*busv1.SessionRecord) bool) (*axpchatv1.Session, error) {
+	client, err := s.accounts.Client(account)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := patience.Detach(ctx)
 	defer cancel()
 
-	rec, _, err = s.records.ChangeSession(ctx, caller.GetAccount(), req.GetSessionId(), func(rec *busv1.SessionRecord) error {
-		if rec.GetSession().GetStatus() >= axpchatv1.SessionStatus_SESSION_STATUS_CLOSING {
+	rec, _, err := s.records.ChangeSession(ctx, account, id, func(rec *busv1.SessionRecord) error {
+		if state.Closed(rec.GetSession().GetStatus()) || still != nil && !still(rec) {
 			return bus.ErrNoChange
 		}
 		rec.Session.Status = axpchatv1.SessionStatus_SESSION_STATUS_CLOSING
-		rec.Session.CloseReason = convert.OrUserClosed(req.GetReason())
+		rec.Session.CloseReason = reason
 		rec.Session.UpdateTime = timestamppb.New(s.now())
 		return nil
 	})
 	if err != nil {
 		return nil, records.Unavailable(err)
 	}
-	reason := convert.OrUserClosed(rec.GetSession().GetCloseReason())
+	if rec.GetSession().GetStatus() != axpchatv1.SessionStatus_SESSION_STATUS_CLOSING {
+		return rec.GetSession(), nil
+	}
+	reason = convert.OrUserClosed(rec.GetSession().GetCloseReason())
 	// AXP does not say whether deleting a session ends its dialogs, so an agent
 	// could be left talking to nobody.
 	if err := s.ender.EndAll(ctx, rec, reason); err != nil {
@@ -64,4 +77,73 @@ func (s *Service) Delete(ctx context.Context, caller *orchestratorv1.Caller, req
 		return nil, err
 	}
 	return s.close(ctx, rec, reason)
+}
+
+// Expire deletes a session whose customer has gone, unless still, asked about
+// its record as it is then, says otherwise; and goes on with one whose deletion
+// had to stop. It is safe to repeat, and does nothing where there is none.
+func (s *Service) Expire(ctx context.Context, account, id string, still func(*busv1.SessionRecord) bool) error {
+	_, err := s.finish(ctx, account, id, axpchatv1.CloseReason_CLOSE_REASON_USER_INACTIVE, still)
+	if errors.Is(err, bus.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Abandon removes a session whose creation a crash has left half-made, so that a
+// repeat of the request starts afresh. AXP can't be asked whether it has one: it
+// knows no way from our id to its own.
+func (s *Service) Abandon(ctx context.Context, account, id string) error {
+	key := bus.SessionKeyOf(account, id)
+	rec, rev, err := s.bus.Sessions.Get(ctx, key)
+	switch {
+	case errors.Is(err, bus.ErrNotFound):
+		return nil
+	case err != nil:
+		return records.Unavailable(err)
+	case rec.GetSession().GetStatus() != axpchatv1.SessionStatus_SESSION_STATUS_CREATING,
+		s.now().Sub(rec.GetAttemptTime().AsTime()) < patience.Leftover, len(rec.GetSpareAxpSessionIds()) > 0:
+		return nil
+	}
+	err = s.bus.Sessions.Delete(ctx, key, rev)
+	if errors.Is(err, bus.ErrConflict) {
+		return nil // somebody has taken it over
+	}
+	if err != nil {
+		return records.Unavailable(err)
+	}
+	s.orphans.Add(ctx, 1)
+	return nil
+}
+
+// DropSpares deletes the AXP sessions that were made for nothing.
+func (s *Service) DropSpares(ctx context.Context, account, id string) error {
+	client, err := s.accounts.Client(account)
+	if err != nil {
+		return err
+	}
+	rec, _, err := s.bus.Sessions.Get(ctx, bus.SessionKeyOf(account, id))
+	if err != nil {
+		return records.Unavailable(err)
+	}
+	for _, spare := range rec.GetSpareAxpSessionIds() {
+		// Else an answer that was lost would have us delete the session in use.
+		if spare != rec.GetSession().GetAxpSessionId() {
+			if err := client.DeleteSession(ctx, spare, axp.ReasonSystemClosed); err != nil {
+				return err
+			}
+		}
+		_, _, err := s.records.ChangeSession(ctx, account, id, func(rec *busv1.SessionRecord) error {
+			i := slices.Index(rec.GetSpareAxpSessionIds(), spare)
+			if i < 0 {
+				return bus.ErrNoChange
+			}
+			rec.SpareAxpSessionIds = slices.Delete(rec.GetSpareAxpSessionIds(), i, i+1)
+			return nil
+		})
+		if err != nil {
+			return records.Unavailable(err)
+		}
+	}
+	return nil
 }

@@ -5,11 +5,11 @@
 // request one wins; the other deletes the AXP session that it has made for
 // nothing. An attempt that a crash has left over is taken over after
 // patience.Leftover. AXP cannot be asked which session an unanswered Create
-// Session has made, so that one stays in AXP unused and is counted.
+// Session has made, so that one stays in AXP unused and is counted. One that is
+// known, but could not be deleted, is noted in the record for the reaper.
 //
-// Session parameters: AXP allows 20 and cannot remove one, so a key that would
-// be the 21st of the session is refused, while keys that are there can always
-// be given new values.
+// Session parameters are durable before AXP is told of them; package parameters
+// sees to that.
 //
 // It never looks at another customer's session: every command goes through
 // records.Session.

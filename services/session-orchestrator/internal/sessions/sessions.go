@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -19,6 +18,8 @@ import (
 	"github.com/axpchat/connector/services/session-orchestrator/internal/accounts"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/journal"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/parameters"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/records"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/state"
 )
@@ -32,16 +33,26 @@ type Ender interface {
 	AllGone(ctx context.Context, session *busv1.SessionRecord) error
 }
 
+// Policy says what becomes of customers who do nothing.
+type Policy interface {
+	// Rules are what a new session of an account is told.
+	Rules(account string) *axpchatv1.IdleRules
+	// Arm has a session looked at when its rules ask for it.
+	Arm(ctx context.Context, rec *busv1.SessionRecord, chats state.Chats)
+}
+
 // Params is what New needs; all of it is required.
 type Params struct {
-	Bus      *bus.Bus
-	Records  *records.Records
-	Journal  *journal.Journal
-	Accounts *accounts.Registry
-	Ender    Ender
-	Log      *slog.Logger
-	Meter    metric.Meter
-	Now      func() time.Time
+	Bus        *bus.Bus
+	Records    *records.Records
+	Journal    *journal.Journal
+	Accounts   *accounts.Registry
+	Ender      Ender
+	Parameters *parameters.Teller
+	Policy     Policy
+	Log        *slog.Logger
+	Meter      metric.Meter
+	Now        func() time.Time
 }
 
 // Service carries out commands on sessions. It is safe for concurrent use.
@@ -51,6 +62,8 @@ type Service struct {
 	journal  *journal.Journal
 	accounts *accounts.Registry
 	ender    Ender
+	teller   *parameters.Teller
+	policy   Policy
 	log      *slog.Logger
 	now      func() time.Time
 	orphans  metric.Int64Counter
@@ -65,7 +78,7 @@ func New(p Params) (*Service, error) {
 	}
 	return &Service{
 		bus: p.Bus, records: p.Records, journal: p.Journal, accounts: p.Accounts,
-		ender: p.Ender, log: p.Log, now: p.Now, orphans: orphans,
+		ender: p.Ender, teller: p.Parameters, policy: p.Policy, log: p.Log, now: p.Now, orphans: orphans,
 	}, nil
 }
 
@@ -78,52 +91,70 @@ func (s *Service) Get(ctx context.Context, caller *orchestratorv1.Caller, id str
 	return rec.GetSession(), nil
 }
 
-// UpdateParameters sets session parameters key by key.
+// UpdateParameters sets session parameters key by key. They are durable when it
+// returns; AXP is told at once or when the interval is over (package
+// parameters). That AXP can't be reached is not the caller's trouble.
 func (s *Service) UpdateParameters(ctx context.Context, caller *orchestratorv1.Caller, req *axpchatv1.UpdateSessionParametersRequest) (*axpchatv1.Session, error) {
 	rec, _, err := s.records.OpenSession(ctx, caller, req.GetSessionId())
 	if err != nil {
 		return nil, err
 	}
-	client, err := s.accounts.Client(caller.GetAccount())
-	if err != nil {
+	if _, err := s.accounts.Client(caller.GetAccount()); err != nil {
 		return nil, err
 	}
-	have := rec.GetSession().GetSessionParameters()
-	fresh, total := news(have, req.GetSessionParameters())
-	if total > state.MaxParameters {
-		return nil, errs.Newf(axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT,
-			"the session would have %d parameters; AXP takes %d", total, state.MaxParameters).
-			WithViolation("sessionParameters", "too many parameters in the session; new values for its keys are possible", "map.max_pairs")
-	}
-	if len(fresh) == 0 {
-		return rec.GetSession(), nil // a repeat; AXP has these values
-	}
-	if _, err := client.UpdateSessionParameters(ctx, rec.GetSession().GetAxpSessionId(), fresh); err != nil {
-		return nil, s.orGone(ctx, rec, err)
-	}
-	return s.change(ctx, rec, func(rec *busv1.SessionRecord) {
-		all := maps.Clone(rec.GetSession().GetSessionParameters())
-		if all == nil {
-			all = map[string]string{}
+	ctx, cancel := patience.Detach(ctx)
+	defer cancel()
+	var news, claimed, waiting bool
+	rec, _, err = s.records.ChangeSession(ctx, caller.GetAccount(), rec.GetSession().GetSessionId(), func(rec *busv1.SessionRecord) error {
+		if state.Closed(rec.GetSession().GetStatus()) {
+			return errs.New(axpchatv1.ErrorReason_ERROR_REASON_SESSION_CLOSED, "the session is closed; create a new one")
 		}
-		maps.Copy(all, fresh)
-		rec.Session.SessionParameters = all
+		waiting = len(rec.GetUnsentParameters()) > 0
+		before := proto.CloneOf(rec)
+		news = state.SetParameters(rec, req.GetSessionParameters())
+		if news {
+			rec.Session.UpdateTime = timestamppb.New(s.now())
+		}
+		claimed = news && s.teller.Claim(rec)
+		if proto.Equal(before, rec) {
+			return bus.ErrNoChange
+		}
+		return nil
 	})
+	if err != nil {
+		return nil, records.Unavailable(err)
+	}
+	if news {
+		s.told(ctx, rec)
+	}
+	switch {
+	case claimed:
+		if err := s.teller.Tell(ctx, rec); axp.IsNotFound(err) {
+			return nil, s.orGone(ctx, rec, err)
+		} else if err != nil {
+			s.log.WarnContext(ctx, "AXP can't be told of session parameters now; it is tried again", "error", err)
+			s.teller.Later(ctx, rec)
+		}
+	case news && !waiting: // else somebody has set the timer, or is telling
+		s.teller.Later(ctx, rec)
+	}
+	return rec.GetSession(), nil
 }
 
-// news returns what AXP does not have yet, and how many keys there would be.
-func news(have, want map[string]string) (fresh map[string]string, total int) {
-	fresh, total = map[string]string{}, len(have)
-	for k, v := range want {
-		old, known := have[k]
-		if !known {
-			total++
-		}
-		if !known || old != v {
-			fresh[k] = v
-		}
+// TellParameters tells AXP what is left to tell of a session's parameters, when
+// the interval is over.
+func (s *Service) TellParameters(ctx context.Context, account, id string) error {
+	ctx, cancel := patience.Detach(ctx)
+	defer cancel()
+	err := s.teller.Due(ctx, account, id)
+	if !axp.IsNotFound(err) {
+		return err
 	}
-	return fresh, total
+	rec, _, err := s.bus.Sessions.Get(ctx, bus.SessionKeyOf(account, id))
+	if err != nil {
+		return records.Unavailable(err)
+	}
+	return s.Gone(ctx, rec)
 }
 
 // change stores a change and tells the session's clients of it.
@@ -142,13 +173,17 @@ func (s *Service) change(ctx context.Context, rec *busv1.SessionRecord, f func(*
 		return nil, records.Unavailable(err)
 	}
 	if changed {
-		// The instant of the change makes the event's id. A crash before this
-		// line costs other devices the news, not the change.
-		if err := s.journal.SessionChanged(ctx, next, uint64(next.GetSession().GetUpdateTime().AsTime().UnixNano())); err != nil {
-			s.log.WarnContext(ctx, "a change of a session could not be told", "error", err)
-		}
+		s.told(ctx, next)
 	}
 	return next.GetSession(), nil
+}
+
+// told tells the session's clients of a change. The instant of the change makes
+// the event's id. A crash before it costs other devices the news, not the change.
+func (s *Service) told(ctx context.Context, rec *busv1.SessionRecord) {
+	if err := s.journal.SessionChanged(ctx, rec, uint64(rec.GetSession().GetUpdateTime().AsTime().UnixNano())); err != nil {
+		s.log.WarnContext(ctx, "a change of a session could not be told", "error", err)
+	}
 }
 
 // orGone closes the session where err says that AXP does not know it any more,

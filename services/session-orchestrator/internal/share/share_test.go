@@ -1,8 +1,10 @@
-package backfill
+package share_test
 
 import (
 	"fmt"
 	"testing"
+
+	"github.com/axpchat/connector/services/session-orchestrator/internal/share"
 )
 
 // TestEverySessionHasOneWatcher, the replicas share fairly, and one that leaves
@@ -12,7 +14,7 @@ func TestEverySessionHasOneWatcher(t *testing.T) {
 	watcher := func(all []string, session string) string {
 		found := ""
 		for _, self := range all {
-			if !(share{self: self, all: all}).mine(session) {
+			if !(share.Share{Self: self, All: all}).Mine(session) {
 				continue
 			}
 			if found != "" {

@@ -1,0 +1,71 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Headers of NATS's message schedules. The client library's own option rounds
+// to whole seconds, and so would fire up to a second early.
+const (
+	headerSchedule       = "Nats-Schedule"
+	headerScheduleTarget = "Nats-Schedule-Target"
+)
+
+// Timer names something of a session that is to be looked at again. A session
+// has one timer of each kind at most.
+type Timer struct {
+	// Kind says what to look at; made of letters, digits, _ and -.
+	Kind string
+	// Account and Session name the session.
+	Account, Session string
+}
+
+func (t Timer) subject() string { return t.Kind + "." + t.Account + "." + t.Session }
+
+// SetTimer has a timer come due at a time, in place of the time that was set
+// before; a time that is past is due at once. It survives restarts, and one
+// replica gets it, up to half a second late. It can come due while it is being
+// set anew, and more than once: whoever gets it reads the record before acting.
+func (b *Bus) SetTimer(ctx context.Context, t Timer, at time.Time) error {
+	if !ValidToken(t.Kind) || !ValidToken(t.Account) || !ValidToken(t.Session) {
+		return ErrInvalidToken
+	}
+	msg := nats.NewMsg(timerSet + t.subject())
+	msg.Header.Set(headerSchedule, "@at "+at.UTC().Format(time.RFC3339Nano))
+	msg.Header.Set(headerScheduleTarget, timerDue+t.subject())
+	_, err := b.publish(ctx, msg, "") // no id: the same time may be set twice
+	return err
+}
+
+// HasTimer tells whether a timer is set and not due yet.
+func (b *Bus) HasTimer(ctx context.Context, t Timer) (bool, error) {
+	s, err := b.JS.Stream(ctx, TimersStream)
+	if err != nil {
+		return false, fmt.Errorf("look for a timer: %w", err)
+	}
+	_, err = s.GetLastMsgForSubject(ctx, timerSet+t.subject())
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for a timer: %w", err)
+	}
+	return true, nil
+}
+
+// ParseTimer reads the subject of a message of TimersConsumer.
+func ParseTimer(subject string) (Timer, bool) {
+	rest, ok := strings.CutPrefix(subject, timerDue)
+	parts := strings.Split(rest, ".")
+	if !ok || len(parts) != 3 {
+		return Timer{}, false
+	}
+	return Timer{Kind: parts[0], Account: parts[1], Session: parts[2]}, true
+}
