@@ -170,6 +170,10 @@ func (e *Engine) spawn(f func()) bool {
 	return true
 }
 
+// Go runs f, which serves a client, as a part of the engine: Close ends its
+// context and waits for it. It returns false when the engine is closed.
+func (e *Engine) Go(f func(ctx context.Context)) bool { return e.spawn(func() { f(e.ctx) }) }
+
 // read reads events of a session in its turn.
 func (e *Engine) read(ctx context.Context, key bus.SessionKey, at cursor, after uint64, limit int) ([]item, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)

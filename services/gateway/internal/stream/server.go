@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/axpchat/connector/services/gateway/internal/sessions"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/internal/kit/grpcx"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
 )
 
@@ -70,7 +72,8 @@ type Server struct {
 	mu       sync.Mutex
 	draining bool
 	streams  map[*Stream]struct{}
-	left     chan struct{} // a stream has ended
+	carried  int           // what Carry runs
+	left     chan struct{} // a stream, or what carried one, has ended
 
 	again chan struct{} // closed, for streams that may have more to take
 }
@@ -161,11 +164,52 @@ func (s *Server) attach(ctx context.Context, r Request, rec *busv1.SessionRecord
 func (s *Server) Accept(ctx context.Context, r *Request, out Sender, in Receiver) End {
 	frames := receive(ctx, in)
 	defer close(frames.stop)
-	st, err := s.hello(ctx, *r, frames)
+	st, err := s.hello(ctx, r, frames)
 	if err != nil {
 		return s.unopened(ctx, err, out)
 	}
 	return st.serve(ctx, out, frames)
+}
+
+// Carry serves a client beside the handler of its transport, which may return and
+// give back what it holds. Drain waits until f has returned. Its context is of
+// the pod's life and not of the request's, of which it keeps the id alone; it
+// ends when the engine is closed, which waits for f as well. Carry returns false
+// when that has happened.
+func (s *Server) Carry(ctx context.Context, f func(ctx context.Context)) bool {
+	id := grpcx.RequestID(ctx)
+	s.mu.Lock()
+	s.carried++
+	s.mu.Unlock()
+	ok := s.p.Engine.Go(func(ctx context.Context) {
+		defer s.putDown(ctx, id)
+		f(grpcx.WithRequestID(ctx, id))
+	})
+	if !ok {
+		s.putDown(ctx, id)
+	}
+	return ok
+}
+
+// putDown is deferred; it calls recover itself. A broken client must not end
+// those of the others.
+func (s *Server) putDown(ctx context.Context, id string) {
+	if v := recover(); v != nil {
+		s.p.Log.ErrorContext(ctx, "panic while a client was served", "request_id", id,
+			"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	}
+	s.mu.Lock()
+	s.carried--
+	s.mu.Unlock()
+	s.tellDrain()
+}
+
+// tellDrain lets Drain count again.
+func (s *Server) tellDrain() {
+	select {
+	case s.left <- struct{}{}:
+	default:
+	}
 }
 
 // unopened ends a stream whose first frame led to nothing.
@@ -185,7 +229,7 @@ func (s *Server) Refuse(ctx context.Context, err error, out Sender) End {
 	return end
 }
 
-func (s *Server) hello(ctx context.Context, r Request, frames *frames) (*Stream, error) {
+func (s *Server) hello(ctx context.Context, r *Request, frames *frames) (*Stream, error) {
 	timer := time.NewTimer(s.p.Config.HelloTimeout)
 	defer timer.Stop()
 	var first received
@@ -213,7 +257,7 @@ func (s *Server) hello(ctx context.Context, r Request, frames *frames) (*Stream,
 		return nil, frameInvalid("hello names another session than the address")
 	}
 	r.Cursor = hello.GetCursor()
-	return s.Open(ctx, r)
+	return s.Open(ctx, *r)
 }
 
 func frameInvalid(detail string) error {
@@ -237,7 +281,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	s.mu.Unlock()
 	for {
 		s.mu.Lock()
-		n := len(s.streams)
+		n := max(len(s.streams), s.carried) // most of what is carried is a stream
 		s.mu.Unlock()
 		if n == 0 {
 			return nil
@@ -270,10 +314,7 @@ func (s *Server) remove(ctx context.Context, st *Stream, code axpchatv1.CloseCod
 	s.mu.Lock()
 	delete(s.streams, st)
 	s.mu.Unlock()
-	select {
-	case s.left <- struct{}{}:
-	default:
-	}
+	s.tellDrain()
 	transport := attribute.String("transport", st.r.Transport)
 	s.open.Add(ctx, -1, metric.WithAttributes(transport))
 	s.closes.Add(ctx, 1, metric.WithAttributes(transport, attribute.String("code", code.String())))

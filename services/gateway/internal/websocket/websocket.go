@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	ws "github.com/coder/websocket"
@@ -52,7 +51,8 @@ type Handler struct {
 // New returns a handler.
 func New(p Params) *Handler { return &Handler{p: p} }
 
-// Serve upgrades the request and serves the session's stream to its end.
+// Serve upgrades the request. The session's stream is served, to its end, by a
+// goroutine of the streams' server: Serve returns before.
 func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, session string) {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		w.Header().Set("Connection", "Upgrade")
@@ -66,56 +66,69 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, session string) 
 			errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, "pages of this origin may not connect"))
 		return
 	}
-	heard := &stream.Heard{}
-	conn, err := ws.Accept(w, r, &ws.AcceptOptions{
+	c := &client{heard: &stream.Heard{}, session: session}
+	conn, err := ws.Accept(small{w}, r, &ws.AcceptOptions{
 		Subprotocols: []string{ProtocolJSON, ProtocolProto},
 		// The origin was checked above, against whole origins and not host patterns.
 		InsecureSkipVerify: true,
 		CompressionMode:    ws.CompressionDisabled, // secrets and strangers' words in one stream (CRIME)
-		OnPingReceived:     func(context.Context, []byte) bool { heard.Touch(); return true },
-		OnPongReceived:     func(context.Context, []byte) { heard.Touch() },
+		OnPingReceived:     func(context.Context, []byte) bool { c.heard.Touch(); return true },
+		OnPongReceived:     func(context.Context, []byte) { c.heard.Touch() },
 	})
 	if err != nil {
 		h.p.Log.DebugContext(r.Context(), "upgrade failed", "error", err)
 		return // Accept has answered
 	}
-	// The server's own cancellation on the client's leave does not work any more
-	// after the upgrade; reading notices it.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
-	defer cancel()
-	// What the server cuts off at the end of its drain must end as well.
-	stop := context.AfterFunc(r.Context(), cancel)
-	defer stop()
-	h.serve(ctx, conn, r, session, heard)
-}
-
-func (h *Handler) serve(ctx context.Context, conn *ws.Conn, r *http.Request, session string, heard *stream.Heard) {
 	cfg := h.p.Streams.Config()
 	conn.SetReadLimit(int64(cfg.FrameBytes))
-	t := &transport{conn: conn, timeout: cfg.WriteTimeout, binary: conn.Subprotocol() == ProtocolProto}
-
-	var pings sync.WaitGroup
-	pingCtx, stopPings := context.WithCancel(ctx)
-	pings.Go(func() { t.ping(pingCtx, cfg.Heartbeat) })
-	end := h.run(ctx, t, r, session, heard)
-	stopPings()
-	if end.Gone() {
-		_ = conn.CloseNow() // there is nobody to shake hands with
-	} else {
-		code, text := end.WebSocket()
-		if err := conn.Close(ws.StatusCode(code), text); err != nil {
-			h.p.Log.DebugContext(ctx, "close handshake failed", "error", err)
-		}
+	c.t = &transport{conn: conn, timeout: cfg.WriteTimeout, binary: conn.Subprotocol() == ProtocolProto}
+	c.principal, c.refused = h.principal(r, session)
+	if !h.p.Streams.Carry(r.Context(), func(ctx context.Context) { h.serve(ctx, c) }) {
+		_ = conn.Close(ws.StatusServiceRestart, "the server leaves") // it ends in a moment
 	}
-	pings.Wait()
 }
 
-func (h *Handler) run(ctx context.Context, t *transport, r *http.Request, session string, heard *stream.Heard) stream.End {
-	p, err := h.principal(r, session)
-	if err != nil {
-		return h.p.Streams.Refuse(ctx, err, t)
+// client is one that is served after the handler of its request has returned. It
+// holds nothing of the request: the request, its buffers and the stack of the
+// goroutine that has read it take more than all the rest.
+type client struct {
+	t         *transport
+	session   string
+	principal *auth.Principal
+	refused   error // why there is no principal
+	heard     *stream.Heard
+}
+
+func (h *Handler) serve(ctx context.Context, c *client) {
+	defer c.t.conn.CloseNow() //nolint:errcheck // only after a panic there is something to close
+	pings := c.t.pinging(ctx, h.p.Streams.Config().Heartbeat)
+	defer pings.stop()
+	end := h.run(ctx, c)
+	h.shakeHands(ctx, c, pings, &end)
+}
+
+func (h *Handler) run(ctx context.Context, c *client) stream.End {
+	if c.refused != nil {
+		return h.p.Streams.Refuse(ctx, c.refused, c.t)
 	}
-	return h.p.Streams.Accept(ctx, &stream.Request{Transport: "websocket", Principal: p, Session: session, Heard: heard}, t, t)
+	return h.p.Streams.Accept(ctx, c.request(), c.t, c.t)
+}
+
+func (c *client) request() *stream.Request {
+	return &stream.Request{Transport: "websocket", Principal: c.principal, Session: c.session, Heard: c.heard}
+}
+
+// shakeHands closes the connection in the way that fits the end.
+func (h *Handler) shakeHands(ctx context.Context, c *client, pings *pinger, end *stream.End) {
+	pings.end()
+	if end.Gone() {
+		_ = c.t.conn.CloseNow() // there is nobody to shake hands with
+		return
+	}
+	code, text := end.WebSocket()
+	if err := c.t.conn.Close(ws.StatusCode(code), text); err != nil {
+		h.p.Log.DebugContext(ctx, "close handshake failed", "error", err)
+	}
 }
 
 // principal finds out who connects: by a ticket in the address, since browsers
@@ -132,23 +145,6 @@ type transport struct {
 	conn    *ws.Conn
 	timeout time.Duration
 	binary  bool
-}
-
-// ping keeps the connection alive and finds out whether the client is: its pongs
-// count as signs of life, their absence lets the stream end as idle.
-func (t *transport) ping(ctx context.Context, every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		within, cancel := context.WithTimeout(ctx, every)
-		_ = t.conn.Ping(within) // a missing pong shows as silence
-		cancel()
-	}
 }
 
 // Send implements stream.Sender.
