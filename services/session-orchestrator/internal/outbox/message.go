@@ -60,7 +60,24 @@ func (s *Sender) message(ctx context.Context, it *Item) error {
 		if err := it.pause(ctx, min(d, s.left(it)), nil); err != nil {
 			return err
 		}
+		if err := s.turn(ctx, it); err != nil {
+			return err
+		}
 	}
+}
+
+// turn waits, after the back-off, while calls of the account are held back
+// because AXP fails, until this one is worth trying. Without it each session
+// would find out for itself, again and again, that nothing goes. Who is never
+// called tries all the same in the end, which costs AXP nothing.
+func (s *Sender) turn(ctx context.Context, it *Item) error {
+	client, err := s.p.Accounts.Client(it.Entry.GetAccount())
+	if err != nil {
+		return nil // the attempt that follows says so
+	}
+	ready, off := client.Turn()
+	defer off()
+	return it.pause(ctx, max(0, min(s.p.Config.RetryMax, s.left(it))), ready)
 }
 
 // giveTime lets a call end that an earlier owner may have under way, and AXP
@@ -169,7 +186,8 @@ func (s *Sender) reconcile(ctx context.Context, it *Item, rec *busv1.EngagementR
 		return settled, nil
 	}
 	e := rec.GetEngagement()
-	list, complete, err := client.ListAllMessages(ctx, e.GetAxpEngagementId(), e.GetAxpDialogId(), rec.GetAxpSessionId())
+	// A message waits for this, and all that the customer wrote after it.
+	list, complete, err := client.ListAllMessages(axp.AsMessages(ctx), e.GetAxpEngagementId(), e.GetAxpDialogId(), rec.GetAxpSessionId())
 	for i := range list {
 		if list[i].ProviderMessageID == id {
 			s.meters.resolved(ctx, true)

@@ -251,6 +251,9 @@ func (s *Sender) endEngagement(ctx context.Context, it *Item) error {
 		if err := it.pause(ctx, patience.Backoff(n, s.p.Config.RetryMin, s.p.Config.RetryMax, retryAfter(err)), woken); err != nil {
 			return err
 		}
+		if err := s.turn(ctx, it); err != nil {
+			return err
+		}
 	}
 }
 
