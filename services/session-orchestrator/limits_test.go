@@ -66,3 +66,31 @@ func TestAnOutageFailsCommandsAtOnce(t *testing.T) {
 		t.Errorf("AXP got %d calls, want 1: the others are held back", calls)
 	}
 }
+
+func TestWaitingMessagesOfASessionAreBounded(t *testing.T) {
+	r := newRig(t, map[string]string{"OUTBOX_MAX_PER_SESSION": "3"})
+	s := r.session(ada)
+	e := r.engagement(s) // not active yet: what is written waits
+	var want []string
+	for i := range 3 {
+		want = append(want, fmt.Sprintf("message %d", i))
+		r.mustSend(e, want[i], want[i])
+	}
+	_, err := r.send(s.GetSessionId(), e.GetEngagementId(), "more", "more")
+	r.refused(err, axpchatv1.ErrorReason_ERROR_REASON_RATE_LIMITED)
+	if errs.From(err).RetryAfter <= 0 {
+		t.Errorf("got %v, want advice when to try again", err)
+	}
+	if m, err := r.send(s.GetSessionId(), e.GetEngagementId(), want[0], want[0]); err != nil || m.GetMessageId() == "" {
+		t.Errorf("a repeat of what was accepted: %v", err)
+	}
+	_, other := r.chat()
+	r.mustSend(other, "m-1", "of another session")
+	r.connect(e)
+	r.await("there is room again", func() bool {
+		_, err := r.send(s.GetSessionId(), e.GetEngagementId(), "more", "more")
+		return err == nil
+	})
+	r.await("all is in AXP", func() bool { return len(r.axp.Texts(e.GetAxpDialogId())) == 4 })
+	r.wantTexts(e, append(want, "more")...)
+}

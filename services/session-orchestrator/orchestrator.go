@@ -148,7 +148,10 @@ func (o *Orchestrator) build(p Params, ring *keyring.Keyring) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.messages = messages.New(messages.Params{Bus: p.Bus, Records: b.records, Journal: b.journal, Log: p.Log, Now: time.Now})
+	b.messages = messages.New(messages.Params{
+		Bus: p.Bus, Records: b.records, Journal: b.journal, Log: p.Log, Now: time.Now,
+		Bounds: messages.Bounds{Session: p.Config.Outbox.MaxPerSession, Account: p.Config.Outbox.MaxPerAccount},
+	})
 	b.attachments = attachments.New(p.Bus, b.records, b.accounts)
 	return b, b.workers(p, meter)
 }

@@ -39,24 +39,32 @@ type Service struct {
 	journal *journal.Journal
 	log     *slog.Logger
 	now     func() time.Time
+	backlog *backlog
 }
 
-// Params is what New needs; all of it is required.
+// Params is what New needs; all of it but Bounds is required.
 type Params struct {
 	Bus     *bus.Bus
 	Records *records.Records
 	Journal *journal.Journal
 	Log     *slog.Logger
 	Now     func() time.Time
+	// Bounds says how many messages may wait. Zero: as many as come.
+	Bounds Bounds
 }
 
 // New makes the service.
 func New(p Params) *Service {
-	return &Service{bus: p.Bus, records: p.Records, journal: p.Journal, log: p.Log, now: p.Now}
+	return &Service{
+		bus: p.Bus, records: p.Records, journal: p.Journal, log: p.Log, now: p.Now,
+		backlog: newBacklog(p.Bus, p.Bounds, p.Now),
+	}
 }
 
 // Send accepts a message. A repeat is answered like the first time, also after
-// the engagement's end.
+// the engagement's end. Where too many messages wait for AXP a new one is
+// refused with RATE_LIMITED: nothing is remembered of it, so it may be repeated
+// as it is.
 func (s *Service) Send(ctx context.Context, caller *orchestratorv1.Caller, req *axpchatv1.SendMessageRequest) (*axpchatv1.Message, error) {
 	session, _, err := s.records.Session(ctx, caller, req.GetSessionId())
 	if err != nil {
@@ -76,6 +84,9 @@ func (s *Service) Send(ctx context.Context, caller *orchestratorv1.Caller, req *
 	}
 	rec, err := s.writable(ctx, session, req.GetEngagementId())
 	if err != nil {
+		return nil, err
+	}
+	if err := s.backlog.admit(ctx, rec.GetAccount(), rec.GetEngagement().GetSessionId()); err != nil {
 		return nil, err
 	}
 	sent = &busv1.SentRecord{

@@ -29,6 +29,9 @@ type Config struct {
 	RetryMax      time.Duration `env:"OUTBOX_RETRY_MAX" default:"30s" doc:"Longest wait before a message is tried again, where AXP gives no advice."`
 	UncertainWait time.Duration `env:"OUTBOX_UNCERTAIN_WAIT" default:"1s" doc:"How long AXP is given to show a message whose sending had no clear outcome."`
 	RefreshAfter  time.Duration `env:"OUTBOX_REFRESH_AFTER" default:"5s" doc:"A chat that is not active after so long is looked up in AXP, in case a callback got lost; doubled each time up to 1m."`
+	// MaxPerSession and MaxPerAccount are for whoever takes messages in.
+	MaxPerSession int `env:"OUTBOX_MAX_PER_SESSION" default:"200" doc:"Messages of one session that may wait for AXP; more are refused with RATE_LIMITED. 0: no bound."`
+	MaxPerAccount int `env:"OUTBOX_MAX_PER_ACCOUNT" default:"2000" doc:"Messages of one account that may wait for AXP in each of the OUTBOX_PARTITIONS; more are refused with RATE_LIMITED. A partition works on 4096 at once, and one account's outage must leave room for the others. 0: no bound."`
 }
 
 // Validate reports values that can't work.
@@ -43,6 +46,12 @@ func (c *Config) Validate() []config.Mistake {
 	positive("OUTBOX_HOLD_MAX", c.HoldMax)
 	positive("OUTBOX_RETRY_MIN", c.RetryMin)
 	positive("OUTBOX_REFRESH_AFTER", c.RefreshAfter)
+	if c.MaxPerSession < 0 {
+		ms = append(ms, config.Mistake{Key: "OUTBOX_MAX_PER_SESSION", Problem: "must not be negative"})
+	}
+	if c.MaxPerAccount < 0 {
+		ms = append(ms, config.Mistake{Key: "OUTBOX_MAX_PER_ACCOUNT", Problem: "must not be negative"})
+	}
 	if c.RetryMax < c.RetryMin {
 		ms = append(ms, config.Mistake{Key: "OUTBOX_RETRY_MAX", Problem: "must be at least OUTBOX_RETRY_MIN"})
 	}
