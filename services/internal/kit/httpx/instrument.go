@@ -46,9 +46,7 @@ func Instrument(p *telemetry.Providers, h http.Handler) http.Handler {
 			active.Add(ctx, -1, running.Of(verb).Add...)
 			a := answer{verb: verb, route: t.routeName(), code: t.code()}
 			duration.Record(ctx, time.Since(began).Seconds(), ended.Of(a).Record...)
-			if span.IsRecording() {
-				a.describe(span)
-			}
+			a.describe(span)
 			span.End()
 		}()
 		h.ServeHTTP(w, r)
@@ -72,6 +70,9 @@ func (a answer) attributes() []attribute.KeyValue {
 }
 
 func (a answer) describe(span trace.Span) {
+	if !span.IsRecording() {
+		return
+	}
 	span.SetName(a.verb + " " + a.route)
 	span.SetAttributes(routeKey.String(a.route), codeKey.Int(a.code))
 	if a.code >= http.StatusInternalServerError {

@@ -29,7 +29,7 @@ func resultOf(cause string) string {
 // setAside stores a body that no client may or can be told of, for operators, as
 // it came. A copy is known by its bytes: what identifies an event does so only
 // within one session.
-func (h *Handler) setAside(ctx context.Context, c call, cause, eventType string) (string, *refusal) {
+func (h *Handler) setAside(ctx context.Context, c *call, cause, eventType string) (string, *refusal) {
 	ctx, cancel := context.WithTimeout(ctx, h.storeTime(c))
 	defer cancel()
 	sum := sha256.Sum256(c.body)
@@ -48,7 +48,7 @@ func (h *Handler) setAside(ctx context.Context, c call, cause, eventType string)
 // suspect refuses a body that nobody but an intruder should send. It is kept all
 // the same: were the fault ours, such as a secret that was replaced twice in the
 // life of a chat, it could be replayed.
-func (h *Handler) suspect(ctx context.Context, c call, cause, eventType string, no *refusal) (string, *refusal) {
+func (h *Handler) suspect(ctx context.Context, c *call, cause, eventType string, no *refusal) (string, *refusal) {
 	if _, notKept := h.setAside(ctx, c, cause, eventType); notKept != nil {
 		return "", notKept
 	}

@@ -97,10 +97,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		w.WriteHeader(http.StatusOK)
 	}
-	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+	describe(trace.SpanFromContext(ctx), eventType, result)
+	h.metrics.answered(ctx, eventType, result, time.Since(began))
+}
+
+func describe(span trace.Span, eventType, result string) {
+	if span.IsRecording() {
 		span.SetAttributes(attribute.String("axpchat.event.type", eventType), attribute.String("axpchat.result", result))
 	}
-	h.metrics.answered(ctx, eventType, result, time.Since(began))
 }
 
 // take checks a call, reads it and has its event stored, by due if it can.
@@ -117,26 +121,42 @@ func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		busy.close = true
 		return noType, "", busy
 	}
-	body, no := h.body(w, r)
+	c, event, no := h.read(ctx, w, r, account)
 	if no != nil {
 		return noType, "", no
 	}
-	if !h.p.Verifier.Verify(r.Header, body) {
-		h.p.Log.WarnContext(ctx, "callback with a wrong signature refused", "account", account)
-		return noType, "", refuse(http.StatusUnauthorized, resultSignature, "the body's signature is missing or wrong")
-	}
-	c := call{account: account, body: body, received: timestamppb.Now(), due: due}
-	event, err := normalise.Callback(body)
-	switch {
-	case errors.Is(err, normalise.ErrNotJSON):
-		h.p.Log.WarnContext(ctx, "callback that is not JSON refused", "account", account)
-		return noType, "", refuse(http.StatusBadRequest, resultMalformed, normalise.ErrNotJSON.Error())
-	case err != nil:
+	c.due = due
+	if event == nil {
 		result, no := h.setAside(ctx, c, causeNoEvent, noType)
 		return noType, result, no
 	}
 	result, no = h.keep(ctx, c, event)
 	return event.Type, result, no
+}
+
+// read reads the body of a call; there is no event where it is JSON, but none of
+// AXP's. It is apart from take because storing comes on top of take's stack: with
+// all of this on it too, the stack of every connection was copied once more
+// whenever the collector had shrunk it.
+func (h *Handler) read(ctx context.Context, w http.ResponseWriter, r *http.Request, account string) (*call, *normalise.Result, *refusal) {
+	body, no := h.body(w, r)
+	if no != nil {
+		return nil, nil, no
+	}
+	if !h.p.Verifier.Verify(r.Header, body) {
+		h.p.Log.WarnContext(ctx, "callback with a wrong signature refused", "account", account)
+		return nil, nil, refuse(http.StatusUnauthorized, resultSignature, "the body's signature is missing or wrong")
+	}
+	c := &call{account: account, body: body, received: timestamppb.Now()}
+	event, err := normalise.Callback(body)
+	switch {
+	case errors.Is(err, normalise.ErrNotJSON):
+		h.p.Log.WarnContext(ctx, "callback that is not JSON refused", "account", account)
+		return nil, nil, refuse(http.StatusBadRequest, resultMalformed, normalise.ErrNotJSON.Error())
+	case err != nil:
+		return c, nil, nil
+	}
+	return c, &event, nil
 }
 
 // call is what is known of a call that was let in.
@@ -148,7 +168,7 @@ type call struct {
 }
 
 // storeTime is how long storing may take from now on.
-func (h *Handler) storeTime(c call) time.Duration {
+func (h *Handler) storeTime(c *call) time.Duration {
 	return max(min(h.p.Limits.StoreTimeout, time.Until(c.due)), leastStoreTime)
 }
 
@@ -221,14 +241,14 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, *refusal
 }
 
 // keep finds the event's place and stores it there.
-func (h *Handler) keep(ctx context.Context, c call, event normalise.Result) (string, *refusal) {
+func (h *Handler) keep(ctx context.Context, c *call, event *normalise.Result) (string, *refusal) {
 	if a := event.Keys.Account; a != "" && !strings.EqualFold(a, c.account) {
 		return h.suspect(ctx, c, causeAccount, event.Type, refuse(http.StatusForbidden, resultAccount, "the event belongs to another account than the path"))
 	}
 	if p := event.Keys.ChannelProvider; p != "" && len(h.p.ChannelProviders) > 0 && !slices.Contains(h.p.ChannelProviders, p) {
 		return h.setAside(ctx, c, causeProvider, event.Type)
 	}
-	target, err := h.find(ctx, c, event.Keys)
+	target, err := h.find(ctx, c, &event.Keys)
 	switch {
 	case errors.Is(err, route.ErrForged):
 		return h.suspect(ctx, c, causeForged, event.Type, refuse(http.StatusForbidden, resultForged, "providerDialogId carries a wrong proof"))
@@ -244,17 +264,17 @@ func (h *Handler) keep(ctx context.Context, c call, event normalise.Result) (str
 }
 
 // find leaves some of the time for storing, where it takes any at all.
-func (h *Handler) find(ctx context.Context, c call, keys normalise.Keys) (route.Target, error) {
-	if target, told, err := h.p.Router.Told(c.account, keys); told {
+func (h *Handler) find(ctx context.Context, c *call, keys *normalise.Keys) (route.Target, error) {
+	if target, told, err := h.p.Router.Told(c.account, *keys); told {
 		return target, err
 	}
 	ctx, cancel := context.WithDeadline(ctx, c.due.Add(-leastStoreTime))
 	defer cancel()
-	return h.p.Router.Search(ctx, c.account, keys)
+	return h.p.Router.Search(ctx, c.account, *keys)
 }
 
 // journal stores an event in the journal of its session.
-func (h *Handler) journal(ctx context.Context, c call, event normalise.Result, target route.Target) (string, *refusal) {
+func (h *Handler) journal(ctx context.Context, c *call, event *normalise.Result, target route.Target) (string, *refusal) {
 	happened := event.Event.GetEventTime()
 	event.Place(target.Session, target.Engagement, c.received)
 	ctx, cancel := context.WithTimeout(ctx, h.storeTime(c))
