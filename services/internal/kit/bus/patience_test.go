@@ -3,10 +3,12 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/axpchat/connector/services/internal/kit/bus"
@@ -53,10 +55,11 @@ func TestAReadEndsWithoutADeadlineToo(t *testing.T) {
 func TestWhatProvisioningWaitsFor(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		err  *jetstream.APIError
+		err  error
 		want bool
 	}{
 		{"nodes that are still starting", &jetstream.APIError{Code: 400, ErrorCode: 10005, Description: "no suitable peers for placement, peer offline"}, true},
+		{"a connection that is cut", fmt.Errorf("x: %w", nats.ErrReconnectBufExceeded), true},
 		{"no leader yet", &jetstream.APIError{Code: 503, ErrorCode: 10008}, true},
 		{"a disk that is too small", &jetstream.APIError{Code: 400, ErrorCode: 10005, Description: "no suitable peers for placement, insufficient storage"}, false},
 	} {

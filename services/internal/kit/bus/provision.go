@@ -78,7 +78,8 @@ func transient(err error) bool {
 		// No suitable peers yet: those that are still starting do not count.
 		return api.Code == 503 || api.ErrorCode == 10074 || api.ErrorCode == 10005 && strings.Contains(api.Description, "offline")
 	}
-	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) ||
+	// While it is cut off the client refuses to send: its buffer limit is nought.
+	return errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
