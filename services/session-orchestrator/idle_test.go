@@ -129,6 +129,7 @@ func TestARestartBetweenWarningAndDisconnect(t *testing.T) {
 }
 
 func TestAnActOfTheCustomerTakesTheWarningBack(t *testing.T) {
+	t.Parallel()
 	for name, act := range map[string]func(r *rig, s *axpchatv1.Session, e *axpchatv1.Engagement){
 		"a message": func(r *rig, _ *axpchatv1.Session, e *axpchatv1.Engagement) { r.mustSend(e, "m-1", "still here") },
 		"a page view": func(r *rig, s *axpchatv1.Session, _ *axpchatv1.Engagement) {
@@ -161,6 +162,7 @@ func TestAnActOfTheCustomerTakesTheWarningBack(t *testing.T) {
 }
 
 func TestAnAgentWhoWritesGivesTimeToAnswer(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		sender  axpchatv1.ParticipantType
 		extends bool

@@ -82,7 +82,7 @@ func New(p Params) (*Reaper, error) {
 // Name is "reaper".
 func (r *Reaper) Name() string { return "reaper" }
 
-// Ready: nobody waits for the reaper.
+// Ready never fails: nobody waits for the reaper.
 func (r *Reaper) Ready(context.Context) error { return nil }
 
 // Drain has nothing to finish: what was begun is found again.

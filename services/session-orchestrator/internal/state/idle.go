@@ -14,13 +14,13 @@ import (
 type IdleStep int
 
 const (
-	// IdleWait: nothing yet.
+	// IdleWait is nothing yet.
 	IdleWait IdleStep = iota
-	// IdleWarn: tell the customer that the chat ends soon.
+	// IdleWarn is to tell the customer that the chat ends soon.
 	IdleWarn
-	// IdleDisconnect: end the chat.
+	// IdleDisconnect is to end the chat.
 	IdleDisconnect
-	// IdleExpire: delete the session.
+	// IdleExpire is to delete the session.
 	IdleExpire
 )
 
