@@ -162,9 +162,12 @@ func (s *Server) attach(ctx context.Context, r Request, rec *busv1.SessionRecord
 // Accept serves a two-way stream from its first frame, which must be hello, to
 // its end. Where the transport knows the session already, r names it.
 func (s *Server) Accept(ctx context.Context, r *Request, out Sender, in Receiver) End {
+	if err := s.hello(ctx, r, in); err != nil {
+		return s.unopened(ctx, err, out)
+	}
 	frames := receive(ctx, in)
 	defer close(frames.stop)
-	st, err := s.hello(ctx, r, frames)
+	st, err := s.Open(ctx, *r)
 	if err != nil {
 		return s.unopened(ctx, err, out)
 	}
@@ -229,35 +232,43 @@ func (s *Server) Refuse(ctx context.Context, err error, out Sender) End {
 	return end
 }
 
-func (s *Server) hello(ctx context.Context, r *Request, frames *frames) (*Stream, error) {
+// hello completes the request by the first frame. It is read by a goroutine that
+// ends with it: decoding makes a stack grow that the goroutine which waits for
+// the next frame, often for ever, does not need.
+func (s *Server) hello(ctx context.Context, r *Request, in Receiver) error {
 	timer := time.NewTimer(s.p.Config.HelloTimeout)
 	defer timer.Stop()
+	came := make(chan received, 1)
+	go func() {
+		frame, err := in.Receive(ctx)
+		came <- received{frame, err}
+	}()
 	var first received
 	select {
-	case first = <-frames.next:
+	case first = <-came:
 	case <-timer.C:
-		return nil, frameInvalid("the first frame did not come in time")
+		return frameInvalid("the first frame did not come in time")
 	case <-ctx.Done():
-		return nil, io.EOF
+		return io.EOF
 	}
 	if first.err != nil {
 		if !isFrameFault(first.err) {
-			return nil, io.EOF
+			return io.EOF
 		}
-		return nil, first.err
+		return first.err
 	}
 	hello := first.frame.GetHello()
 	if hello == nil {
-		return nil, frameInvalid("the first frame must be hello")
+		return frameInvalid("the first frame must be hello")
 	}
 	switch {
 	case r.Session == "":
 		r.Session = hello.GetSessionId()
 	case hello.GetSessionId() != "" && hello.GetSessionId() != r.Session:
-		return nil, frameInvalid("hello names another session than the address")
+		return frameInvalid("hello names another session than the address")
 	}
 	r.Cursor = hello.GetCursor()
-	return s.Open(ctx, *r)
+	return nil
 }
 
 func frameInvalid(detail string) error {

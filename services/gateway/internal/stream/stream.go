@@ -170,6 +170,12 @@ func (st *Stream) wait(ctx context.Context) occasion {
 	if st.in != nil && st.inFlight < st.server.p.Config.InFlight {
 		next = st.in.next
 	}
+	if len(st.changed) > 0 {
+		// It goes first: events that come after the change may be of a journal
+		// that is not followed yet, and must not come in the wrong order.
+		<-st.changed
+		return recordChanged
+	}
 	select {
 	case <-ctx.Done():
 		return clientLeft
@@ -270,6 +276,9 @@ func (st *Stream) greet(ctx context.Context) (End, bool) {
 func (st *Stream) pump(ctx context.Context) (more bool, end End, over bool) {
 	complete := isClosed(st.sub.CaughtUp()) // before the queue is looked at
 	for range burst {
+		if len(st.changed) > 0 {
+			return true, End{}, false
+		}
 		ev, ok := st.sub.Take()
 		if !ok {
 			if code, ended := st.sub.End(); ended {
