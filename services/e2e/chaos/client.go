@@ -340,6 +340,22 @@ func (c *client) vanish(ctx context.Context, d time.Duration, step transport) {
 	close(back)
 }
 
+// home goes to the pod that the client began at, where it has been driven away;
+// true once it is attached there.
+func (c *client) home() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	want := c.id / int(transports) % pods
+	if c.pod == want {
+		return c.attached != nil && c.attached.send != nil
+	}
+	c.pod = want
+	if c.attached != nil {
+		c.attached.cancel()
+	}
+	return false
+}
+
 // read stops, or goes on, reading.
 func (c *client) read(on bool) {
 	c.mu.Lock()

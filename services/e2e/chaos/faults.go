@@ -89,16 +89,29 @@ func killing(of pick) func(context.Context, *run, *rand.Rand) error {
 		defer s.life.Unlock()
 		s.Kill()
 		pause(ctx, between(dice, time.Second, 3*time.Second))
-		return again(ctx, s)
+		return r.again(ctx, s)
 	}
 }
 
+// starts is how often a pod is started that ends before it is ready, as a
+// supervisor does; other faults may strike at that very moment.
+const starts = 10
+
 // again starts a pod that has ended.
-func again(ctx context.Context, s *service) error {
-	if err := s.Start(); err != nil {
-		return err
+func (r *run) again(ctx context.Context, s *service) error {
+	var err error
+	for range starts {
+		if err = s.Start(); err != nil {
+			return err
+		}
+		if err = s.WaitReady(ctx, s.ready()); err == nil {
+			return nil
+		}
+		r.complain("started again: %v", err)
+		s.Kill()
+		pause(ctx, time.Second)
 	}
-	return s.WaitReady(ctx, s.ready())
+	return err
 }
 
 func killAll(ctx context.Context, r *run, dice *rand.Rand) error {
@@ -112,7 +125,7 @@ func killAll(ctx context.Context, r *run, dice *rand.Rand) error {
 	pause(ctx, between(dice, time.Second, 2*time.Second))
 	var group errgroup.Group
 	for _, s := range all {
-		group.Go(func() error { return again(ctx, s) })
+		group.Go(func() error { return r.again(ctx, s) })
 	}
 	return group.Wait()
 }
@@ -132,7 +145,7 @@ func draining(of pick) func(context.Context, *run, *rand.Rand) error {
 			r.accuse("no clean end: %v", err)
 			s.Kill()
 		}
-		return again(ctx, s)
+		return r.again(ctx, s)
 	}
 }
 

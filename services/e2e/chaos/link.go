@@ -38,6 +38,7 @@ type Link struct {
 	mu       sync.Mutex
 	backends []string
 	next     int
+	prefer   bool // the first backend as long as it answers, not each in turn
 	mode     mode
 	delay    time.Duration
 	changed  chan struct{}
@@ -109,11 +110,11 @@ func (l *Link) serve(client net.Conn) {
 	if !p.wait(0) {
 		return
 	}
-	server, ok := l.dial()
+	server, backend, ok := l.dial()
 	if !ok {
 		return
 	}
-	p.server = server
+	p.server, p.backend = server, backend
 	narrow(client)
 	narrow(server)
 	l.mu.Lock()
@@ -136,20 +137,39 @@ func (l *Link) serve(client net.Conn) {
 	group.Wait()
 }
 
+// home breaks the connections that had to do with another backend than the
+// preferred one; they are made anew.
+func (l *Link) home() {
+	var away []*pair
+	l.mu.Lock()
+	for p := range l.pairs {
+		if l.prefer && p.backend != 0 {
+			away = append(away, p)
+		}
+	}
+	l.mu.Unlock()
+	for _, p := range away {
+		p.kill()
+	}
+}
+
 // dial connects to the next backend that answers.
-func (l *Link) dial() (net.Conn, bool) {
+func (l *Link) dial() (conn net.Conn, backend int, ok bool) {
 	l.mu.Lock()
 	first := l.next
-	l.next++
+	if !l.prefer {
+		l.next++
+	}
 	l.mu.Unlock()
 	d := net.Dialer{Timeout: dialLimit}
 	for i := range l.backends {
-		conn, err := d.DialContext(l.ctx, "tcp", l.backends[(first+i)%len(l.backends)])
+		backend = (first + i) % len(l.backends)
+		conn, err := d.DialContext(l.ctx, "tcp", l.backends[backend])
 		if err == nil {
-			return conn, true
+			return conn, backend, true
 		}
 	}
-	return nil, false
+	return nil, 0, false
 }
 
 // narrow keeps the system's buffers small, so that a reader that stops is felt
@@ -165,6 +185,7 @@ func narrow(c net.Conn) {
 type pair struct {
 	link           *Link
 	client, server net.Conn
+	backend        int
 	done           chan struct{}
 	once           sync.Once
 }

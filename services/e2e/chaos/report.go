@@ -75,6 +75,7 @@ type Report struct {
 	Processes []Process
 	Leaks     []string
 	Took      time.Duration
+	Aborted   string // why the run did not come to its end
 
 	Journal      int      // events in all journals
 	JournalTwice int      // event ids that are in one twice
@@ -94,7 +95,7 @@ func (r *Report) OK() bool {
 			return false
 		}
 	}
-	return len(r.Leaks)+len(r.Unseen)+r.JournalTwice == 0 && ran > 0
+	return r.Aborted == "" && len(r.Leaks)+len(r.Unseen)+r.JournalTwice == 0 && ran > 0
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
@@ -137,6 +138,9 @@ func (r *Report) String() string {
 			}
 			fmt.Fprintf(&b, "  %s\n", note)
 		}
+	}
+	if r.Aborted != "" {
+		fmt.Fprintf(&b, "\nThe run did not come to its end: %s\n", r.Aborted)
 	}
 	verdict := "OK: nothing lost, nothing repeated, nothing out of order, no leak."
 	if !r.OK() {

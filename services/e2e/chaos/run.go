@@ -58,10 +58,12 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	r.say("%d customers are in their chats", len(r.clients))
 	r.talkers()
-	if err := r.perform(ctx); err != nil {
+	err = r.perform(ctx)
+	r.report.Took = time.Since(r.began)
+	if err != nil {
+		r.report.Aborted = err.Error()
 		return r.report, err
 	}
-	r.report.Took = time.Since(r.began)
 	return r.report, nil
 }
 
@@ -125,6 +127,9 @@ func (r *run) perform(ctx context.Context) error {
 // row lets everybody talk while a fault strikes, heals, waits for everything to
 // arrive, and counts.
 func (r *run) row(ctx context.Context, name string, strike func(context.Context) error) error {
+	if err := r.spread(ctx); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
 	began := time.Now()
 	r.gate.let(true)
 	pause(ctx, 700*time.Millisecond)
@@ -150,6 +155,32 @@ func (r *run) row(ctx context.Context, name string, strike func(context.Context)
 	r.report.Rows = append(r.report.Rows, row)
 	r.say("%s", strings.TrimSpace(row.line()))
 	return nil
+}
+
+// spread brings clients and gateways back to where they began: after a fault
+// all of them are at the pods that were left, and the next fault may hit one that
+// nobody uses, which proves nothing.
+func (r *run) spread(ctx context.Context) error {
+	for _, l := range r.stage.toOrch {
+		l.home()
+	}
+	within, cancel := context.WithTimeout(ctx, r.o.Settle)
+	defer cancel()
+	err := suitetest.Await(within, "clients at their pods", func(context.Context) (bool, error) {
+		there := true
+		for _, c := range r.clients {
+			there = c.home() && there
+		}
+		return there, nil
+	})
+	r.seen.Streams, r.seen.Breaks = 0, 0
+	for _, c := range r.clients {
+		c.mu.Lock()
+		r.seen.Streams += c.tally.Streams
+		r.seen.Breaks += c.tally.Breaks
+		c.mu.Unlock()
+	}
+	return err
 }
 
 // control asks the sandbox for something.

@@ -42,14 +42,13 @@ type stage struct {
 	sandbox                         *suitetest.Process
 	sandboxURL                      string
 
-	hooks        *hooks
-	toHooks      *Link
-	toIngest     []*Link
-	toAXP        []*Link
-	toOrch       []*Link
-	toGateGRPC   []*Link
-	toGateHTTP   []*Link
-	gateHTTPAddr []string
+	hooks      *hooks
+	toHooks    *Link
+	toIngest   []*Link
+	toAXP      []*Link
+	toOrch     []*Link
+	toGateGRPC []*Link
+	toGateHTTP []*Link
 
 	undo []func()
 }
@@ -287,7 +286,7 @@ func (s *stage) startGateway(ctx context.Context, i int, orchestrators []string)
 		}
 		*to.list = append(*to.list, l)
 	}
-	s.gateHTTPAddr = append(s.gateHTTPAddr, httpAddr)
+	s.toOrch[i].prefer = true
 	p, err := s.pod(ctx, "gateway", i, map[string]string{
 		"GATEWAY_GRPC_ADDR": grpcAddr, "GATEWAY_HTTP_ADDR": httpAddr, "ORCHESTRATOR_ADDR": s.toOrch[i].addr(),
 	})
