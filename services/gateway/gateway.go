@@ -150,7 +150,7 @@ func (g *Gateway) serveGRPC(ctx context.Context, p Params, service *grpcstream.S
 	inside.Config.MaxConcurrentStreams = 1 << 20
 	params.Health, params.Reflection = true, p.Config.Reflection
 
-	innerServer, err := grpcx.NewServer(inside) //nolint:contextcheck // its interceptors get the context of each call
+	innerServer, err := grpcx.NewServer(inside)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +159,7 @@ func (g *Gateway) serveGRPC(ctx context.Context, p Params, service *grpcstream.S
 	g.closers.Add("inner gRPC", pipe.Close)
 	g.inner = grpcx.NewServerComponent("gateway-inner-grpc", pipe, innerServer)
 
-	publicServer, err := grpcx.NewServer(params) //nolint:contextcheck // its interceptors get the context of each call
+	publicServer, err := grpcx.NewServer(params)
 	if err != nil {
 		return nil, err
 	}

@@ -207,7 +207,7 @@ func (b *parts) clockwork(p Params, meter metric.Meter) (err error) {
 
 // serve binds the listener and puts the gRPC service on it.
 func (o *Orchestrator) serve(ctx context.Context, p Params, b *parts) (lifecycle.Component, error) {
-	server, err := grpcx.NewServer(grpcx.ServerParams{ //nolint:contextcheck // its interceptors get the context of each call
+	server, err := grpcx.NewServer(grpcx.ServerParams{
 		Log: p.Log, Providers: p.Providers, Config: p.Config.GRPC, Health: true,
 	})
 	if err != nil {

@@ -2,8 +2,6 @@ package delivery
 
 import (
 	"flag"
-	"fmt"
-	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -15,8 +13,7 @@ func TestMain(m *testing.M) {
 	// the splice are what the promise to clients rests on.
 	if asked := flag.Lookup("rapid.checks"); asked.Value.String() == asked.DefValue {
 		if err := flag.Set("rapid.checks", "3000"); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+			panic(err) // the flag is there, and takes a number
 		}
 	}
 	goleak.VerifyTestMain(m)

@@ -15,7 +15,7 @@ func TestIdle(t *testing.T) {
 	t.Parallel()
 	const minute = time.Minute
 	begin := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	full := state.Rules(15* minute, 2* minute, 30* minute)
+	full := state.Rules(15*minute, 2*minute, 30*minute)
 	slack := state.Slack(full)
 	cases := []struct {
 		name     string
@@ -28,20 +28,20 @@ func TestIdle(t *testing.T) {
 		want     state.IdleStep
 		wantNext time.Duration // after begin; 0: never
 	}{
-		{name: "a customer who talks", rules: full, chats: state.Chats{Open: "e"}, now: 14 * minute, wantNext: 15* minute + slack},
-		{name: "a customer who is silent", rules: full, chats: state.Chats{Open: "e"}, now: 15* minute + slack, want: state.IdleWarn, wantNext: 15* minute + slack},
+		{name: "a customer who talks", rules: full, chats: state.Chats{Open: "e"}, now: 14 * minute, wantNext: 15*minute + slack},
+		{name: "a customer who is silent", rules: full, chats: state.Chats{Open: "e"}, now: 15*minute + slack, want: state.IdleWarn, wantNext: 15*minute + slack},
 		{name: "within the grace period", rules: full, chats: state.Chats{Open: "e"}, warned: 16 * minute, now: 17 * minute, wantNext: 18 * minute},
 		{name: "after it", rules: full, chats: state.Chats{Open: "e"}, warned: 16 * minute, now: 18 * minute, want: state.IdleDisconnect, wantNext: 18 * minute},
 		{name: "an agent who writes gives the customer time to answer", rules: full, chats: state.Chats{Open: "e", LastAgent: begin.Add(10 * minute)}, now: 20 * minute, wantNext: 25 * minute},
 		{name: "but not once he was warned", rules: full, chats: state.Chats{Open: "e", LastAgent: begin.Add(17 * minute)}, warned: 16 * minute, now: 18 * minute, want: state.IdleDisconnect, wantNext: 18 * minute},
-		{name: "without a grace period there is no warning", rules: state.Rules(15* minute, 0, 30* minute), chats: state.Chats{Open: "e"}, now: 16 * minute, want: state.IdleDisconnect, wantNext: 15* minute + slack},
-		{name: "without an idle timeout a chat is never idle", rules: state.Rules(0, 2* minute, 30* minute), chats: state.Chats{Open: "e"}, now: 100 * minute, wantNext: 130 * minute},
+		{name: "without a grace period there is no warning", rules: state.Rules(15*minute, 0, 30*minute), chats: state.Chats{Open: "e"}, now: 16 * minute, want: state.IdleDisconnect, wantNext: 15*minute + slack},
+		{name: "without an idle timeout a chat is never idle", rules: state.Rules(0, 2*minute, 30*minute), chats: state.Chats{Open: "e"}, now: 100 * minute, wantNext: 130 * minute},
 		{name: "a chat that is ending is left alone", rules: full, chats: state.Chats{Busy: true}, now: 100 * minute, wantNext: 130 * minute},
-		{name: "no chat yet", rules: full, now: 29 * minute, wantNext: 30* minute + slack},
-		{name: "no chat for long", rules: full, now: 31 * minute, want: state.IdleExpire, wantNext: 30* minute + slack},
+		{name: "no chat yet", rules: full, now: 29 * minute, wantNext: 30*minute + slack},
+		{name: "no chat for long", rules: full, now: 31 * minute, want: state.IdleExpire, wantNext: 30*minute + slack},
 		{name: "a chat that has just ended", rules: full, chats: state.Chats{LastEnd: begin.Add(29 * minute)}, now: 31 * minute, wantNext: 59 * minute},
 		{name: "a client that is there", rules: full, seen: 29 * minute, now: 31 * minute, wantNext: 59 * minute},
-		{name: "without a time to live a session stays", rules: state.Rules(15* minute, 2* minute, 0), now: 1000 * minute},
+		{name: "without a time to live a session stays", rules: state.Rules(15*minute, 2*minute, 0), now: 1000 * minute},
 		{name: "no rules at all", rules: state.Rules(0, 0, 0), chats: state.Chats{Open: "e"}, now: 1000 * minute},
 		{name: "a session that is being closed", rules: full, closing: true, now: 1000 * minute},
 	}
