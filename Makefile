@@ -37,7 +37,7 @@ bench: ## Measure the delivery path beside the thinnest possible one (BENCH_FLAG
 
 .PHONY: chaos
 chaos: ## Run the suite as separate processes under faults and count every word (SEED=..., CHAOS_FLAGS=...)
-	mkdir -p artifacts
+	rm -rf artifacts/chaos
 	go run ./services/e2e/cmd/chaos -seed $(or $(SEED),0) -artifacts artifacts/chaos $(CHAOS_FLAGS)
 
 .PHONY: fuzz
