@@ -153,6 +153,14 @@ func (l *Link) home() {
 	}
 }
 
+// preferFirst makes new connections go to the first backend while it answers,
+// instead of to all in turn.
+func (l *Link) preferFirst() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.prefer = true
+}
+
 // dial connects to the next backend that answers.
 func (l *Link) dial() (conn net.Conn, backend int, ok bool) {
 	l.mu.Lock()

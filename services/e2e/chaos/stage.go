@@ -286,7 +286,7 @@ func (s *stage) startGateway(ctx context.Context, i int, orchestrators []string)
 		}
 		*to.list = append(*to.list, l)
 	}
-	s.toOrch[i].prefer = true
+	s.toOrch[i].preferFirst()
 	p, err := s.pod(ctx, "gateway", i, map[string]string{
 		"GATEWAY_GRPC_ADDR": grpcAddr, "GATEWAY_HTTP_ADDR": httpAddr, "ORCHESTRATOR_ADDR": s.toOrch[i].addr(),
 	})
