@@ -92,6 +92,11 @@ export class Api {
     return this.call('POST', path, message).then((r) => r.message);
   }
 
+  /** Says that the customer is there. */
+  keepAlive(session) {
+    return this.#repeated('POST', `/v1/sessions/${seg(session)}:keepAlive`, {}, { attempts: 2 });
+  }
+
   attachment(session, mediaId) {
     return this.#repeated('GET', `/v1/sessions/${seg(session)}/attachments/${seg(mediaId)}`).then((r) => r.attachment);
   }

@@ -8,7 +8,8 @@ import { ContextTracker } from './context.js';
 import { newId } from './ids.js';
 import { t } from './i18n.js';
 import { Outbox } from './outbox.js';
-import { currentEngagement, sessionUsable } from './selectors.js';
+import { keepAlive, Presence } from './presence.js';
+import { canWrite, chatPhase, currentEngagement, idleWarning, sessionUsable } from './selectors.js';
 import { createStore, unsent } from './store.js';
 import { Storage } from './storage.js';
 import { Tabs } from './tabs.js';
@@ -30,6 +31,7 @@ export class App {
     this.storage = storage;
     this.store = createStore();
     this.context = new ContextTracker({ send: (parameters, options) => this.#sendContext(parameters, options) });
+    this.presence = new Presence({ store: this.store, send: () => keepAlive(this.connection, this.api, this.store.state.session.sessionId) });
     this.outbox = null;
     this.connection = null;
     this.tokens = null;
@@ -287,6 +289,7 @@ export class App {
   }
 
   #afterWriting() {
+    this.presence.acted();
     const { connection } = this.store.state;
     // A stream that ended for good is given another chance by whoever still writes.
     if (connection.status === 'closed' && sessionUsable(this.store.state)) this.#connect();
@@ -320,6 +323,18 @@ export class App {
       return reply.sendMessage?.message;
     }
     return this.api.sendMessage(this.store.state.session.sessionId, message);
+  }
+
+  // ---- still there? ---------------------------------------------------------------
+
+  /** The customer writes something that is not sent yet. */
+  writing() {
+    if (canWrite(chatPhase(this.store.state).phase)) this.presence.writing(idleWarning(this.store.state));
+  }
+
+  /** The customer says to be there. */
+  here() {
+    return this.presence.here(idleWarning(this.store.state));
   }
 
   // ---- the page -------------------------------------------------------------------

@@ -86,6 +86,7 @@ const STRINGS = {
   chatNewBelow: 'New messages',
   chatStartFailed: 'The chat could not be started. {why}',
   chatEndFailed: 'The chat could not be ended. {why}',
+  chatReadOnlyIdle: 'We are still here. Start a new chat whenever you like.',
   chatReadOnly: 'This chat has ended. You can read it here, or start a new one.',
 
   // Status
@@ -101,6 +102,20 @@ const STRINGS = {
   statusEnding: 'Ending the chat…',
   statusEnded: 'Chat ended',
   statusFailed: 'The chat could not be started',
+
+  // Still there?
+  idleAsk: 'Are you still there?',
+  idleAskClosed: 'Are you still there? The chat is about to end. Open the chat to answer',
+  idleCount: 'Are you still there? The chat ends in {time}.',
+  idleNow: 'Are you still there? The chat is about to end.',
+  idleHere: 'I am here',
+  idleFailed: 'We could not tell our team. {why}',
+  idleNews: 'Are you still there? The chat ends in {time}. Write something, or press “I am here”.',
+  idleLast: 'The chat ends in {time}.',
+  seconds: '{n} seconds',
+  secondsOne: '1 second',
+  minutes: '{n} minutes',
+  minutesOne: '1 minute',
 
   // Connection
   connIdle: 'Not connected',
@@ -131,7 +146,7 @@ const STRINGS = {
   noticeJoined: '{name} has joined the chat',
   noticeLeft: '{name} has left the chat',
   noticeEnded: 'The chat has ended',
-  noticeEndedIdle: 'The chat has ended because nothing was written for a while',
+  noticeEndedIdle: 'The chat ended because nothing was said for a while',
   noticeFailed: 'The chat could not be started. Please try again.',
   noticeError: 'Something went wrong on our side: {detail}',
   noticeNewChat: 'Chat, {time}',
@@ -193,6 +208,18 @@ export function clockTime(value, now = new Date()) {
 export function fullTime(value) {
   const date = new Date(value);
   return Number.isNaN(date.getTime()) ? '' : date.toLocaleString([], { dateStyle: 'full', timeStyle: 'medium' });
+}
+
+/** Seconds as a clock counts them down: 1:58. */
+export function countdown(seconds) {
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
+}
+
+/** Seconds as one says them, no more exact than one would. */
+export function timeInWords(seconds) {
+  const unit = seconds < 60 ? 'seconds' : 'minutes';
+  const n = seconds < 60 ? seconds : Math.round(seconds / 60);
+  return t(n === 1 ? `${unit}One` : unit, { n });
 }
 
 /** A file size. */

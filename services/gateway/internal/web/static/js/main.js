@@ -3,6 +3,7 @@
 import { App } from './app.js';
 import { backoffDelay, sleep } from './backoff.js';
 import { h, setText } from './dom.js';
+import { idleWarning } from './selectors.js';
 import { ChatView } from './views/chat.js';
 import { SiteView } from './views/site.js';
 
@@ -22,9 +23,11 @@ async function loadConfig() {
   return { tokenUrl: '', companyName: document.title };
 }
 
-function showUnread(unread) {
-  const bare = document.title.replace(/^\(\d+\) /, '');
-  document.title = unread ? `(${unread}) ${bare}` : bare;
+// A tab in the background has only its title to speak with.
+function showUnread(state) {
+  const bare = document.title.replace(/^\((?:\d+|!)\) /, '');
+  const sign = idleWarning(state) ? '!' : state.unread;
+  document.title = sign ? `(${sign}) ${bare}` : bare;
 }
 
 async function start() {
@@ -43,7 +46,7 @@ async function start() {
   const draw = (state, before) => {
     site.update(state, before);
     chat.update(state, before);
-    showUnread(state.unread);
+    showUnread(state);
   };
   document.getElementById('app').replaceChildren(site.root, chat.root, toast);
   site.start();
@@ -51,7 +54,7 @@ async function start() {
   app.store.subscribe(draw);
   addEventListener('pagehide', () => app.leave());
   addEventListener('pageshow', (event) => { if (event.persisted) app.comeBack(); });
-  addEventListener('hashchange', () => showUnread(app.store.state.unread));
+  addEventListener('hashchange', () => showUnread(app.store.state));
   document.addEventListener('visibilitychange', () => {
     if (document.visibilityState === 'visible') app.comeBack();
     else app.lookAway();

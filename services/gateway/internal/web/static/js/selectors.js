@@ -56,6 +56,27 @@ function openPhase(engagement) {
   return bot ? { phase: 'bot', name: bot.displayName ?? '' } : { phase: 'waiting', name: '' };
 }
 
+/** The warning that the open chat ends unless the customer does something; null where there is none. */
+export function idleWarning(state) {
+  const { idle } = state;
+  const engagement = currentEngagement(state);
+  if (!idle || idle.writtenId || idle.engagementId !== engagement?.engagementId || !sessionUsable(state)) return null;
+  return canWrite(chatPhase(state).phase) ? idle : null;
+}
+
+/** The whole seconds until a warned chat ends, by the server's clock. */
+export function idleSecondsLeft(warning, serverAhead, now = Date.now()) {
+  const left = Math.ceil((Date.parse(warning.disconnectTime) - now - serverAhead) / 1000);
+  // However wrong the clocks are, nobody has longer than the grace period.
+  const most = Math.ceil(Number.parseFloat(warning.gracePeriod));
+  return Math.max(0, Math.min(Number.isFinite(left) ? left : 0, Number.isFinite(most) ? most : Infinity));
+}
+
+/** True where the chat on the screen ended because the customer did nothing. */
+export function endedIdle(state) {
+  return currentEngagement(state)?.endReason === 'CLOSE_REASON_USER_INACTIVE';
+}
+
 /** True where the customer can write. */
 export function canWrite(phase) {
   return phase === 'starting' || phase === 'waiting' || phase === 'bot' || phase === 'active' || phase === 'agentLeft';

@@ -8,7 +8,7 @@ const MAX_CHARS = 1_000_000;
 
 const SCREEN = [
   'session', 'cursor', 'lastSequence', 'engagements', 'engagementOrder', 'entries', 'keyByMessageId',
-  'localCounter', 'unread', 'chatOpen', 'capabilities', 'limits',
+  'localCounter', 'unread', 'chatOpen', 'capabilities', 'limits', 'idle', 'idleRules',
 ];
 
 export class Storage {
@@ -73,5 +73,5 @@ function withoutHistory(screen) {
   for (const [key, entry] of Object.entries(screen.entries)) {
     if (entry.outgoing && (entry.status === 'sending' || entry.status === 'failed')) entries[key] = entry;
   }
-  return { ...screen, entries, keyByMessageId: {}, cursor: '', lastSequence: '0' };
+  return { ...screen, entries, keyByMessageId: {}, cursor: '', lastSequence: '0', idle: null };
 }

@@ -7,6 +7,8 @@
 //   - a status never goes back, an engagement never comes back to life;
 //   - messages that AXP numbered are shown in AXP's order.
 
+import { idleAction, idleExpired, idleReset, idleRestored, serverAhead } from './idle.js';
+
 /** Order of a message's statuses; a later one never gives way to an earlier. */
 const STATUS_RANK = {
   sending: 0, accepted: 1, sent: 2, failed: 3, delivered: 4, read: 5, deleted: 6,
@@ -47,6 +49,9 @@ export function initialState() {
     ending: false,
     problem: null,
     typing: null,
+    idle: null,
+    idleRules: {},
+    serverAhead: 0,
     capabilities: {},
     limits: DEFAULT_LIMITS,
   };
@@ -60,7 +65,7 @@ export function reduce(state, action) {
     case 'signedOut':
       return { ...initialState(), looking: state.looking };
     case 'restored':
-      return { ...state, ...action.snapshot };
+      return idleRestored({ ...state, ...action.snapshot });
     case 'session':
       return { ...state, session: action.session };
     case 'sessionReplaced':
@@ -80,11 +85,11 @@ export function reduce(state, action) {
     case 'problem':
       return { ...state, starting: false, ending: false, problem: action.problem };
     case 'outgoing':
-      return addOutgoing(state, action.message);
+      return addOutgoing(idleAction(state, action), action.message);
     case 'outgoingAccepted':
       return outgoingAccepted(state, action.message);
     case 'outgoingFailed':
-      return outgoingFailed(state, action);
+      return outgoingFailed(idleAction(state, action), action);
     case 'outgoingRetry':
       return outgoingRetry(state, action);
     case 'answered':
@@ -95,6 +100,10 @@ export function reduce(state, action) {
       return { ...state, looking: action.looking, unread: action.looking && state.chatOpen ? 0 : state.unread };
     case 'typingOver':
       return { ...state, typing: null };
+    case 'idleAnswering':
+    case 'idleUnanswered':
+    case 'idleOver':
+      return idleAction(state, action);
     default:
       return state;
   }
@@ -136,7 +145,9 @@ function applyWelcome(state, welcome) {
     session: welcome.session ?? state.session,
     capabilities: welcome.capabilities ?? state.capabilities,
     limits: welcome.limits?.messageTextLength ? { ...DEFAULT_LIMITS, ...welcome.limits } : state.limits,
+    idleRules: welcome.idleRules ?? welcome.session?.idleRules ?? state.idleRules,
     welcomeTime: welcome.serverTime ?? '',
+    serverAhead: serverAhead(welcome.serverTime),
     replaying: state.lastSequence === '0',
     cursor: state.cursor || welcome.cursor || '',
   };
@@ -159,6 +170,7 @@ function applyReset(state, reset) {
     cursor: reset.cursor ?? '',
     replaying: true,
     unread: 0,
+    idle: null,
   };
 }
 
@@ -187,6 +199,8 @@ function applyPayload(state, event, sequence) {
   if (event.messageDelivered) return upsertMessage(state, event.messageDelivered, at, 'delivered');
   if (event.messageArrived) return messageArrived(state, event.messageArrived, at);
   if (event.messageStatusChanged) return statusChanged(state, event.messageStatusChanged);
+  if (event.idleTimeoutExpired) return idleExpired(state, id, event.idleTimeoutExpired);
+  if (event.idleTimeoutReset) return idleReset(state, event.idleTimeoutReset.engagementId || id);
   if (event.typing) return { ...state, typing: { name: event.typing.sender?.displayName ?? '', engagementId: id, time: Date.now() } };
   return state;
 }
@@ -233,8 +247,10 @@ function engagementEvent(state, id, engagement, status) {
 function engagementEnded(state, id, ended, at) {
   const failed = ended.engagement?.status === 'ENGAGEMENT_STATUS_FAILED';
   const status = failed ? 'ENGAGEMENT_STATUS_FAILED' : 'ENGAGEMENT_STATUS_TERMINATED';
-  const next = engagementEvent({ ...state, typing: null, ending: false }, id, ended.engagement, status);
-  return addNotice(next, ended.engagement?.engagementId || id, { notice: failed ? 'failed' : 'ended', reason: ended.reason ?? '' }, at);
+  const engagementId = ended.engagement?.engagementId || id;
+  const engagement = { ...ended.engagement, endReason: ended.reason || ended.engagement?.endReason };
+  const next = engagementEvent({ ...idleReset(state, engagementId), typing: null, ending: false }, id, engagement, status);
+  return addNotice(next, engagementId, { notice: failed ? 'failed' : 'ended', reason: ended.reason ?? '' }, at);
 }
 
 function participantChanged(state, id, participant, connected, at) {
@@ -414,7 +430,7 @@ function sessionLost(state) {
     engagements[id] = { ...engagement, status: furtherStatus(engagement.status, 'ENGAGEMENT_STATUS_TERMINATED') };
   }
   const session = state.session ? { ...state.session, status: 'SESSION_STATUS_CLOSED' } : null;
-  return { ...state, session, engagements, starting: false, ending: false, typing: null };
+  return { ...state, session, engagements, starting: false, ending: false, typing: null, idle: null };
 }
 
 function sessionReplaced(state, session) {

@@ -4,8 +4,9 @@
 
 import { h, icon, setShown, setText } from '../dom.js';
 import { t, why } from '../i18n.js';
-import { canWrite, chatGoesOn, chatPhase, sessionUsable, timeline } from '../selectors.js';
+import { canWrite, chatGoesOn, chatPhase, endedIdle, idleWarning, sessionUsable, timeline } from '../selectors.js';
 import { Composer } from './composer.js';
+import { IdleBanner } from './idle.js';
 import { LogView } from './log.js';
 
 const STATUS_KEYS = {
@@ -29,7 +30,8 @@ export class ChatView {
       act: (entry, action, id) => { app.act(entry, action, id); this.composer.focus(); },
       retry: (key) => app.retry(key),
     });
-    this.composer = new Composer({ onSend: (text) => app.sendText(text) });
+    this.composer = new Composer({ onSend: (text) => app.sendText(text), onWriting: () => app.writing() });
+    this.idle = new IdleBanner({ onHere: () => app.here(), onGone: (hadFocus) => { if (hadFocus) this.#refocus(); } });
     this.#build(company);
     this.narrow.addEventListener('change', () => this.#modality());
   }
@@ -64,7 +66,7 @@ export class ChatView {
     h('header', { class: 'chat-head' },
       h('img', { class: 'chat-mark', src: '/static/img/mark-light.svg', alt: '', width: '34', height: '34' }),
       h('div', { class: 'chat-names' }, h('h2', {}, t('chatTitle', { company })), this.status), close),
-    this.bar, this.sure, this.hint, this.intro, this.log.root, this.typing, this.foot);
+    this.bar, this.sure, this.hint, this.intro, this.log.root, this.typing, this.idle.root, this.foot);
     this.root = h('div', { class: 'chat' }, this.launcher, this.panel, this.news);
   }
 
@@ -85,18 +87,22 @@ export class ChatView {
     this.#intro(state, phase, anyChat);
     this.#foot(state, phase, writing);
     setText(this.typing, state.typing ? t('typing', { name: state.typing.name || t('agent') }) : '');
+    this.idle.update(state);
     if (anyChat) this.log.update(timeline(state), { enabled: writing, replaying: state.replaying });
     if (state.chatOpen !== Boolean(before?.chatOpen) || !before) this.#toggle(state.chatOpen, Boolean(before));
   }
 
   #launcher(state) {
     const { unread, chatOpen } = state;
-    setShown(this.badge, unread > 0);
-    setText(this.badge, unread > 9 ? '9+' : String(unread));
-    setText(this.launcherText, t(chatGoesOn(state) ? 'chatBack' : 'chatOpen'));
+    const warned = Boolean(idleWarning(state));
+    setShown(this.badge, unread > 0 || warned);
+    setText(this.badge, warned ? '!' : unread > 9 ? '9+' : String(unread));
+    setText(this.launcherText, t(warned ? 'idleAsk' : chatGoesOn(state) ? 'chatBack' : 'chatOpen'));
     // A closed panel says nothing by itself.
-    setText(this.news, unread && !chatOpen ? t('chatUnreadNews', { count: unread }) : '');
-    if (unread) this.launcher.setAttribute('aria-label', t('chatOpenUnread', { count: unread }));
+    const news = warned ? t('idleAskClosed') : unread ? t('chatUnreadNews', { count: unread }) : '';
+    setText(this.news, chatOpen ? '' : news);
+    if (warned) this.launcher.setAttribute('aria-label', t('idleAskClosed'));
+    else if (unread) this.launcher.setAttribute('aria-label', t('chatOpenUnread', { count: unread }));
     else this.launcher.removeAttribute('aria-label');
   }
 
@@ -197,6 +203,7 @@ export class ChatView {
       const busy = phase === 'starting';
       this.againButton.disabled = busy;
       setText(this.againButton, t(busy ? 'chatStarting' : 'chatStartNew'));
+      setText(this.overWords, t(endedIdle(state) ? 'chatReadOnlyIdle' : 'chatReadOnly'));
       setText(this.againProblem, state.problem ? t('chatStartFailed', { why: why(state.problem.reason) }) : '');
     } else if (state.problem && wanted === 'write') {
       setText(this.typing, t('chatEndFailed', { why: why(state.problem.reason) }));
@@ -206,7 +213,14 @@ export class ChatView {
   #over() {
     this.againButton = h('button', { type: 'button', class: 'button button-wide', testid: 'chat-start', on: { click: () => this.#start('') } }, t('chatStartNew'));
     this.againProblem = h('p', { class: 'form-problem', role: 'alert' });
-    return [h('div', { class: 'over' }, h('p', {}, t('chatReadOnly')), this.againButton, this.againProblem)];
+    this.overWords = h('p', { testid: 'chat-over' });
+    return [h('div', { class: 'over' }, this.overWords, this.againButton, this.againProblem)];
+  }
+
+  // Where the focus goes when what had it is no more.
+  #refocus() {
+    if (this.foot.dataset.kind === 'write') this.composer.focus();
+    else this.panel.focus();
   }
 
   #toggle(open, animated) {
@@ -233,8 +247,10 @@ export class ChatView {
   #key(event) {
     if (event.key === 'Escape') {
       event.preventDefault();
-      if (this.sure.hidden) this.app.closeChat();
-      else this.#askEnd(false);
+      // A key that is pressed by accident must not put a warning out of sight.
+      if (!this.sure.hidden) this.#askEnd(false);
+      else if (this.idle.shown) this.idle.focus();
+      else this.app.closeChat();
     } else if (event.key === 'Tab' && this.narrow.matches) {
       this.#cycle(event);
     }

@@ -7,14 +7,14 @@ import { t } from '../i18n.js';
 const WARN_AT = 300;
 
 export class Composer {
-  constructor({ onSend }) {
+  constructor({ onSend, onWriting }) {
     this.onSend = onSend;
     this.limit = 4096;
     this.input = h('textarea', {
       id: 'chat-input', class: 'composer-input', rows: '1', testid: 'chat-input', placeholder: t('chatPlaceholder'),
       autocomplete: 'off', enterkeyhint: 'send', 'aria-describedby': 'chat-hint chat-counter',
       on: {
-        input: () => this.#changed(),
+        input: () => { this.#changed(); onWriting(); },
         keydown: (event) => this.#key(event),
       },
     });
