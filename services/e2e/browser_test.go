@@ -17,6 +17,7 @@ import (
 	cdp "github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/axpchat/connector/services/connector/dev"
 	"github.com/axpchat/connector/services/internal/suitetest"
 )
 
@@ -211,6 +212,95 @@ func TestWebChatByKeyboardOnAPhone(t *testing.T) {
 	b.tabTo("[data-testid=logout]")
 	b.keys(kb.Enter)
 	b.do("logged out", cdp.WaitVisible(cdp.CSS("#login-name")))
+}
+
+// TestWebChatAsksWhetherTheCustomerIsStillThere: the warning comes, is answered
+// with the button, by key and by writing, survives a reload, and runs out; over
+// the WebSocket in one browser, on a phone and by HTTP in another.
+func TestWebChatAsksWhetherTheCustomerIsStillThere(t *testing.T) {
+	bin := chromium(t)
+	s := suitetest.Start(t, func(c *dev.Config) {
+		i := &c.Connector.Orchestrator.Idle
+		i.Timeout, i.Grace = patience/10, patience/2
+	})
+	large, phone := newBrowser(t, bin), newBrowser(t, bin)
+	large.do("a large screen", cdp.EmulateViewport(1280, 800))
+	large.chats(s.HTTP, "Runa")
+	large.holds("by WebSocket", `document.querySelector("[data-testid=connection-state]").dataset.transport === "websocket"`)
+	large.asked()
+	large.focused("[data-testid=chat-input]")
+	large.holds("the warning was announced", `document.querySelector("[data-testid=idle-news]").innerText.includes("press")`)
+	large.shot("30-still-there")
+	large.do("say so", cdp.Click(cdp.CSS("[data-testid=idle-here]")))
+	large.notAsked()
+	large.focused("[data-testid=chat-input]")
+	large.asked()
+	large.do("reload the page", cdp.Reload())
+	large.asked()
+	large.do("close the panel", cdp.Click(cdp.CSS("[data-testid=chat-close]")))
+	large.holds("the closed chat asks, too", `document.title.startsWith("(!)") && document.querySelector("[data-testid=chat-open]").getAttribute("aria-label").startsWith("Are you still there?")`)
+	large.shot("31-closed-still-there")
+	large.do("open it again", cdp.Click(cdp.CSS("[data-testid=chat-open]")))
+	large.do("count what a screen reader hears", js(`window.heard = 0; new MutationObserver(() => window.heard++).observe(document.querySelector("[data-testid=idle-news]"), {childList: true})`))
+
+	phone.do("a phone in the dark", cdp.EmulateViewport(390, 844), dark)
+	phone.chats(s.HTTP, "Leif", js(`window.WebSocket = function () { throw new Error("none") }`))
+	phone.holds("by HTTP", `document.querySelector("[data-testid=connection-state]").dataset.transport === "sse"`)
+	phone.asked()
+	phone.holds("nothing is wider than the screen", `document.documentElement.scrollWidth <= 390 && (r => r.height >= 44 && r.right <= 390)(document.querySelector("[data-testid=idle-here]").getBoundingClientRect())`)
+	phone.shot("32-phone-still-there")
+	phone.do("press Escape by accident", cdp.KeyEvent(kb.Escape))
+	phone.focused("[data-testid=idle-here]")
+	phone.keys(kb.Enter)
+	phone.notAsked()
+	phone.focused("[data-testid=chat-input]")
+	phone.asked()
+	phone.keys("I was just")
+	phone.notAsked()
+	phone.asked()
+	phone.keys(" reading." + kb.Enter)
+	phone.notAsked()
+	phone.reads("I was just reading.")
+
+	for _, b := range []*browser{large, phone} {
+		b.sees("[data-testid=chat-status]", "ended")
+		b.sees("[data-testid=chat-log]", "The chat ended because nothing was said for a while")
+		b.sees("[data-testid=chat-over]", "still here")
+		b.notAsked()
+	}
+	large.holds("the countdown was not read out second by second", `window.heard <= 2`)
+	large.shot("33-ended-idle")
+	phone.shot("34-phone-ended-idle")
+	large.do("start a new chat", cdp.Click(cdp.CSS("[data-testid=chat-start]")))
+	large.sees("[data-testid=chat-status]", "waiting")
+}
+
+// dark is what a customer with dark colours has.
+var dark = cdp.Func(func(ctx context.Context, t *cdp.Target) error {
+	params := map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": "dark"}}}
+	return t.Call(ctx, "Emulation.setEmulatedMedia", params, &struct{}{})
+})
+
+// chats logs in and starts a chat; first is what is done before.
+func (b *browser) chats(url, name string, first ...cdp.Action[cdp.Void]) {
+	b.t.Helper()
+	b.do("open the site", cdp.Navigate(url+"/"), cdp.WaitVisible(cdp.CSS("#login-name")))
+	b.do("prepare", first...)
+	b.do("log in", cdp.SendKeys(cdp.CSS("#login-name"), name), cdp.Click(cdp.CSS("#login-button")), cdp.WaitVisible(cdp.CSS("[data-testid=logout]")))
+	b.holds("connected", `document.querySelector("[data-testid=connection-state]").dataset.state === "online"`)
+	b.do("start a chat", cdp.Click(cdp.CSS("[data-testid=chat-open]")), cdp.WaitVisible(cdp.CSS("[data-testid=chat-start]")), cdp.Click(cdp.CSS("[data-testid=chat-start]")))
+}
+
+// asked waits until the chat asks whether the customer is still there.
+func (b *browser) asked() {
+	b.t.Helper()
+	b.sees("[data-testid=idle-banner]", "Are you still there? The chat ends in 0:")
+}
+
+// notAsked waits until the chat asks no more.
+func (b *browser) notAsked() {
+	b.t.Helper()
+	b.holds("nothing is asked", `document.querySelector("[data-testid=idle-banner]").hidden && !document.title.startsWith("(!)")`)
 }
 
 // chromium returns the browser's path.
