@@ -46,8 +46,15 @@ func identify(o *object, eventType string, raw []byte) string {
 	return newID(eventType, parts...)
 }
 
+// names are the fields that name things. Where one has a type that no name has,
+// nothing is said about what it names: then all of the event counts.
+const names = "messageId messageIndex providerMessageId dialogId providerDialogId connectionId engagementId sessionId correlationId"
+
 // identity lists the parts of an event's id; nil where they are not there.
 func identity(o *object, eventType string) []string {
+	if o.odd(names) {
+		return nil
+	}
 	dialog := dialogOf(o)
 	switch eventType {
 	case typeMessages:

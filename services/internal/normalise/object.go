@@ -58,6 +58,17 @@ func (o *object) peek(key string) string {
 	return ""
 }
 
+// odd tells whether one of the fields, named in a list with spaces, is there with
+// a type that is neither text nor number.
+func (o *object) odd(keys string) bool {
+	for key := range strings.SplitSeq(keys, " ") {
+		if n := o.find(key); n != nil && n.kind != null && n.kind != text && n.kind != number {
+			return true
+		}
+	}
+	return false
+}
+
 // value returns a field as text whatever its type, without taking it; empty
 // where there is none.
 func (o *object) value(key string) string {
