@@ -39,16 +39,17 @@ type partition struct {
 	turn chan struct{}
 
 	// handling serialises what decides about tenures: deliveries and doubts.
-	handling sync.Mutex
-	pin      string
-	revoked  string
-	awaiting bool
-	resetAt  time.Time
-	next     uint64
-	began    time.Time // of the tenure, by the server's clock; zero: not known
-	heir     bool      // somebody else may have had the partition right before
-	quiet    time.Time // when it was last seen empty and without an owner, by the server's clock
-	quietAt  time.Time // the same by ours
+	handling  sync.Mutex
+	pin       string
+	revoked   string // the pin that is not believed in
+	revokedAt time.Time
+	awaiting  bool
+	resetAt   time.Time
+	next      uint64
+	began     time.Time // of the tenure, by the server's clock; zero: not known
+	heir      bool      // somebody else may have had the partition right before
+	quiet     time.Time // when it was last seen empty and without an owner, by the server's clock
+	quietAt   time.Time // the same by ours
 
 	mu      sync.Mutex
 	tenure  *tenure
@@ -275,7 +276,7 @@ func (p *partition) revoke() {
 	p.handling.Lock()
 	defer p.handling.Unlock()
 	if p.pin != "" {
-		p.revoked = p.pin
+		p.revoked, p.revokedAt = p.pin, time.Now()
 	}
 	p.forget()
 }
@@ -341,12 +342,26 @@ func pinned(info *jetstream.ConsumerInfo) string {
 // inspect asks the server how the partition stands and repairs what nobody else
 // would.
 func (p *partition) inspect(ctx context.Context) {
+	asked := time.Now()
 	info, err := p.info(ctx)
 	if err != nil {
 		return
 	}
 	p.note(info)
+	p.restore(asked, pinned(info))
 	p.rescue(ctx, info)
+}
+
+// restore believes in a pin again that was revoked and is still ours. Usually
+// doubt does that; but the one answer that it takes may come from a server that
+// was behind, and then nobody would ever work what is delivered under this pin.
+func (p *partition) restore(asked time.Time, holder string) {
+	p.handling.Lock()
+	stuck := p.pin != "" && p.revoked == p.pin && holder == p.pin && asked.After(p.revokedAt)
+	p.handling.Unlock()
+	if stuck && !p.Paused() {
+		p.reclaim(holder)
+	}
 }
 
 // note remembers whether the partition is ours and when it was last seen empty

@@ -236,3 +236,20 @@ func TestReplicasShareThePartitions(t *testing.T) {
 	await(t, "the outbox is empty", func() bool { return stored(t, b.bus) == 0 })
 	up.check(t, want)
 }
+
+// TestAPinThatWasDoubtedForNothingIsBelievedAgain: a doubt that was answered by a
+// server which was behind leaves the pin revoked although it is still ours. What
+// is delivered under it must be worked all the same.
+func TestAPinThatWasDoubtedForNothingIsBelievedAgain(t *testing.T) {
+	s, up := bustest.Server(t), newUpstream()
+	feeder := bustest.Connect(t, s, bustest.Config())
+	a := startOn(t, bustest.Connect(t, s, bustest.Config()), up)
+	want := publish(t, feeder, 5, 10, "early")
+	await(t, "the replica works", func() bool { return up.count() == 10 && stored(t, feeder) == 0 })
+	for _, p := range a.all() {
+		p.revoke() // and no doubt, as if it had got a wrong answer
+	}
+	want = join(want, publish(t, feeder, 5, 10, "late"))
+	await(t, "the replica works again", func() bool { return up.count() == 20 && stored(t, feeder) == 0 })
+	up.check(t, want)
+}
