@@ -140,7 +140,7 @@ func (b *Bus) options(name string) []nats.Option {
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(250 * time.Millisecond),
 		nats.ReconnectJitter(250*time.Millisecond, time.Second),
-		nats.PingInterval(10 * time.Second),
+		nats.PingInterval(3 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.Timeout(5 * time.Second),
 		// A direct get reads its answer from a queue of this length, made for it

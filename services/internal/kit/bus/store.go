@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -172,7 +173,9 @@ func (s *Store[T]) Create(ctx context.Context, key string, v T, ttl ...time.Dura
 }
 
 // Update replaces the value of a revision; ErrConflict where it has changed.
-// A time to live that Create gave the key ends with it.
+// A time to live that Create gave the key ends with it. An answer that does not
+// come, as after a change of leader, is not waited for until ctx ends: the value
+// shows whether it was stored.
 func (s *Store[T]) Update(ctx context.Context, key string, v T, rev uint64) (uint64, error) {
 	kv, err := s.open(ctx)
 	if err != nil {
@@ -182,14 +185,50 @@ func (s *Store[T]) Update(ctx context.Context, key string, v T, rev uint64) (uin
 	if err != nil {
 		return 0, fmt.Errorf("encode value of bucket %s: %w", s.bucket, err)
 	}
-	next, err := kv.Update(ctx, key, data, rev)
-	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) || errors.Is(err, jetstream.ErrKeyExists) {
+	var next uint64
+	tried := false
+	err = patiently(ctx, func(ctx context.Context) error {
+		if tried {
+			if next, err = s.stored(ctx, key, data, rev); err != nil || next > 0 {
+				return err
+			}
+		}
+		next, err = kv.Update(ctx, key, data, rev)
+		if errors.Is(err, jetstream.ErrKeyRevisionMismatch) || errors.Is(err, jetstream.ErrKeyExists) {
+			err = ErrConflict
+			if tried { // by our own first attempt, perhaps
+				next, err = s.stored(ctx, key, data, rev)
+			}
+		}
+		tried = true
+		return err
+	})
+	if errors.Is(err, ErrConflict) {
 		return 0, ErrConflict
 	}
 	if err != nil {
 		return 0, fmt.Errorf("update in bucket %s: %w", s.bucket, err)
 	}
 	return next, nil
+}
+
+// stored finds out what became of an update without an answer: it returns the
+// revision where the value is there, 0 where that before it still is, and
+// ErrConflict where it is another one.
+func (s *Store[T]) stored(ctx context.Context, key string, data []byte, before uint64) (uint64, error) {
+	have, rev, err := s.askLeader(ctx, key)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return 0, ErrConflict
+	case err != nil:
+		return 0, err
+	case rev == before:
+		return 0, nil
+	case bytes.Equal(have, data):
+		return rev, nil
+	default:
+		return 0, ErrConflict
+	}
 }
 
 // Modify reads a value, lets f change it and stores it, again and again until

@@ -57,3 +57,59 @@ func TestWhichFailuresOfPublishingAreTriedAgain(t *testing.T) {
 		}
 	}
 }
+
+// TestAnUpdateWithoutAnAnswer: whether it was stored is found out, and another
+// one's value is never taken for ours.
+func TestAnUpdateWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		apply bool // the lost one was stored
+		other bool // somebody else was faster meanwhile
+		want  error
+	}{
+		{"it was stored", true, false, nil},
+		{"it was not stored", false, false, nil},
+		{"somebody else was faster", false, true, bus.ErrConflict},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := bustest.Server(t)
+			b := bustest.Connect(t, s, bustest.Config())
+			quick := bustest.Connect(t, s, bustest.Config())
+			ctx, key := t.Context(), bus.SessionKeyOf("ABCDEF", "s1")
+			rev, err := b.Sessions.Create(ctx, key, &busv1.SessionRecord{Subject: "ada"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			lose := true
+			err = b.LoseAnswers(ctx, func() (bool, bool) {
+				first := lose
+				lose = false
+				if first && c.other {
+					if _, err := quick.Sessions.Update(ctx, key, &busv1.SessionRecord{Subject: "eve"}, rev); err != nil {
+						t.Error(err)
+					}
+				}
+				return first, c.apply
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			next, err := b.Sessions.Update(ctx, key, &busv1.SessionRecord{Subject: "grace"}, rev)
+			if !errors.Is(err, c.want) {
+				t.Fatalf("got %v, want %v", err, c.want)
+			}
+			got, at, err := b.Sessions.Get(ctx, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.want == nil && (at != next || got.GetSubject() != "grace") {
+				t.Errorf("revision %d holds %q, the update said %d", at, got.GetSubject(), next)
+			}
+			if c.want != nil && got.GetSubject() != "eve" {
+				t.Errorf("the other one's value is gone: %q", got.GetSubject())
+			}
+		})
+	}
+}
