@@ -170,6 +170,9 @@ func (c *Client) exchange(ctx context.Context, r request, token string) *Error {
 	if r.contentType != "" {
 		h.Set("Content-Type", r.contentType)
 	}
+	if fail := fenced(ctx, r.op); fail != nil {
+		return fail
+	}
 	began := c.clock.Now()
 	response, fail := c.send(ctx, r.op, httpRequest) //nolint:bodyclose // read closes it
 	if fail == nil {

@@ -113,7 +113,7 @@ func lessons(fail *Error) (limiter.Result, error) {
 	case fail == nil:
 		return limiter.Success, nil
 	case errors.Is(fail.Cause, context.Canceled), errors.Is(fail.Cause, context.DeadlineExceeded),
-		errors.Is(fail.Cause, ErrInvalidRequest):
+		errors.Is(fail.Cause, ErrInvalidRequest), errors.Is(fail.Cause, ErrFenced):
 		return limiter.Neutral, errNeutral
 	case fail.Status == http.StatusTooManyRequests:
 		// AXP is well, and wants to be asked less.
@@ -132,7 +132,7 @@ func lessons(fail *Error) (limiter.Result, error) {
 // refusedHere says that a call was not made because the connector itself
 // holds calls back.
 func (e *Error) refusedHere() bool {
-	return errors.Is(e.Cause, ErrBusy) || errors.Is(e.Cause, ErrHeldBack)
+	return errors.Is(e.Cause, ErrBusy) || errors.Is(e.Cause, ErrHeldBack) || errors.Is(e.Cause, ErrFenced)
 }
 
 // Turn gives a channel that is closed when a call is worth trying: at once,

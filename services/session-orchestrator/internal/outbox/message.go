@@ -110,6 +110,9 @@ func (s *Sender) attempt(ctx context.Context, it *Item, rec *busv1.EngagementRec
 	if err == nil {
 		return s.sent(ctx, it)
 	}
+	if errors.Is(err, axp.ErrFenced) { // whoever has the partition now finds out what became of it
+		return errStopping
+	}
 	*uncertain = axp.OutcomeOf(err) == axp.Unknown
 	return err
 }
@@ -213,6 +216,8 @@ func (s *Sender) send(ctx context.Context, it *Item, rec *busv1.EngagementRecord
 	}
 	ctx, cancel := it.call(ctx)
 	defer cancel()
+	// Until it goes out it may have to wait, and the partition may be lost meanwhile.
+	ctx = axp.WithFence(ctx, func() bool { return !it.tenure.Over() })
 	_, err = client.SendMessage(ctx, rec.GetEngagement().GetAxpEngagementId(), convert.Message(it.Entry, rec))
 	return err
 }

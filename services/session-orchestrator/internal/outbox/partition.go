@@ -348,7 +348,7 @@ func (p *partition) inspect(ctx context.Context) {
 		return
 	}
 	p.note(info)
-	p.restore(asked, pinned(info))
+	p.restore(asked, pinned(info)) //nolint:contextcheck // a reset belongs to the life of the worker
 	p.rescue(ctx, info)
 }
 
