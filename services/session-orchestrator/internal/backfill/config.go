@@ -10,7 +10,7 @@ import (
 type Config struct {
 	HoleWait   time.Duration `env:"BACKFILL_HOLE_WAIT" default:"6s" doc:"How long a hole in AXP's messageIndex may stay open before the missing messages are fetched; AXP sends a failed callback again after some 5s."`
 	EchoWait   time.Duration `env:"BACKFILL_ECHO_WAIT" default:"15s" doc:"How long AXP may take to show a message that it has taken, before the dialog is looked up."`
-	QuietAfter time.Duration `env:"BACKFILL_QUIET_AFTER" default:"60s" doc:"A dialog in which nothing happened for so long is looked up once, for what was lost at its end; 0s: never."`
+	QuietAfter time.Duration `env:"BACKFILL_QUIET_AFTER" default:"60s" doc:"A dialog in which nothing happened for so long is looked up, for what was lost at its end, and again each time that the silence has doubled; 0s: never."`
 	Concurrent int           `env:"BACKFILL_CONCURRENT" default:"4" doc:"Dialogs that are looked up at the same time."`
 }
 

@@ -26,7 +26,7 @@ type dialog struct {
 	early   map[string]struct{}  // echoes that overtook our own SENT
 	holed   time.Time            // since when there is a hole
 	last    time.Time            // when something last happened
-	looked  bool                 // it was looked at since
+	looked  time.Time            // when it was looked at since; zero: not yet
 	unsure  bool                 // nobody has read its journal here yet
 	missing bool                 // the subscription was gone
 	over    bool
@@ -54,7 +54,7 @@ func (d *dialog) note(ev *axpchatv1.Event, at time.Time) {
 		d.over = true
 	}
 	if at.After(d.last) {
-		d.last, d.looked = at, false
+		d.last, d.looked = at, time.Time{}
 	}
 }
 
@@ -111,11 +111,23 @@ func (d *dialog) doubt(c Config, now time.Time) doubt {
 		return hole
 	case d.overdue(c, now):
 		return echo
-	case c.QuietAfter > 0 && !d.looked && now.Sub(d.last) >= c.QuietAfter:
+	case d.silent(c, now):
 		return quiet
 	default:
 		return none
 	}
+}
+
+// silent tells whether the dialog has been quiet for long enough to be looked at:
+// first after QuietAfter, then each time that the silence has doubled, for what
+// is lost during it shows in nothing else. That is a handful of looks for the
+// longest chat.
+func (d *dialog) silent(c Config, now time.Time) bool {
+	silence := now.Sub(d.last)
+	if c.QuietAfter <= 0 || silence < c.QuietAfter {
+		return false
+	}
+	return d.looked.IsZero() || silence >= 2*d.looked.Sub(d.last)
 }
 
 func (d *dialog) overdue(c Config, now time.Time) bool {
@@ -131,7 +143,7 @@ func (d *dialog) overdue(c Config, now time.Time) bool {
 // list now it is not asked for again.
 func (d *dialog) settle(c Config, now time.Time) {
 	d.seen.close()
-	d.holed, d.looked, d.missing, d.unsure = time.Time{}, true, false, false
+	d.holed, d.looked, d.missing, d.unsure = time.Time{}, now, false, false
 	for id, since := range d.echoes {
 		if now.Sub(since) >= c.EchoWait {
 			delete(d.echoes, id)

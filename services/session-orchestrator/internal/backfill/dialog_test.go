@@ -69,8 +69,11 @@ func TestADoubtIsAnsweredOnce(t *testing.T) {
 	d.missing = true
 	now = now.Add(2 * time.Minute)
 	d.settle(cfg, now)
-	if got := d.doubt(cfg, now.Add(time.Hour)); got != none {
+	if got := d.doubt(cfg, now.Add(time.Minute+59*time.Second)); got != none {
 		t.Errorf("after a look there is the doubt %q", got)
+	}
+	if got := d.doubt(cfg, now.Add(2*time.Minute)); got != quiet {
+		t.Errorf("when the silence has doubled there is the doubt %q", got)
 	}
 	d.note(arrived(5), now)
 	if got := d.doubt(cfg, now.Add(time.Second)); got != hole {

@@ -245,7 +245,7 @@ func (f *Filler) begin(ctx context.Context, group *sync.WaitGroup) {
 		}
 		w.looking = true
 		f.running++
-		ask := question{ref: ref, why: why, looked: w.looked, missing: w.missing}
+		ask := question{ref: ref, why: why, looked: w.looked, last: w.last, missing: w.missing}
 		group.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 			defer cancel()

@@ -25,7 +25,8 @@ const page = 256
 type question struct {
 	ref     records.Ref
 	why     doubt
-	looked  bool
+	looked  time.Time
+	last    time.Time // when something last happened, as far as was known
 	missing bool
 }
 
@@ -59,11 +60,11 @@ func (f *Filler) look(ctx context.Context, q question) result {
 	r.dialog, r.through = d, known.through
 	now := f.p.Now()
 	d.missing = q.missing
-	// A dialog that was quiet before it was taken over has been looked at by
-	// whoever watched it then.
-	d.looked = q.looked || q.why == unsure && now.Sub(d.last) > f.p.Config.QuietAfter
-	if q.why == quiet {
-		d.looked = now.Sub(d.last) < f.p.Config.QuietAfter // something has happened meanwhile: not now
+	switch {
+	case q.why == unsure && now.Sub(d.last) > f.p.Config.QuietAfter:
+		d.looked = now // by whoever watched the dialog before it was taken over
+	case !d.last.After(q.last):
+		d.looked = q.looked // else something has happened since that look
 	}
 	if d.doubt(f.p.Config, now) == none {
 		return r
