@@ -388,7 +388,7 @@ func TestDocIsATable(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "## sample\n\n| variable | type | default | meaning |\n| --- | --- | --- | --- |\n" +
-		"| `CONFIG_FILE` | text | | A YAML file with these settings; its keys are the variables' names in lower case. The environment wins over the file. |\n" +
+		"| `CONFIG_FILE` | text | | A YAML file with these settings; its keys are the variables' names in lower case. The environment wins over the file. What is marked *Reloaded* is taken over while the service runs when the file, or a file with a secret, changes; SIGHUP has it looked at once. |\n" +
 		"| `NATS_URL` | text | `nats://localhost:4222` | Cluster to use. |\n" +
 		"| `TEXT` | text | `hello` | A text. |\n" +
 		"| `FLAG` | boolean | | A flag. |\n" +

@@ -16,6 +16,10 @@
 // of the file that nobody knows is a mistake; the value of a [Secret] appears in
 // no error and in no output.
 //
+// A field with the tag reload:"true" may change while the service runs:
+// [Watcher] notices that a file has changed, checks all of it, and has the
+// service put it into force.
+//
 // The package never reads a variable that no tag names, never writes to the
 // environment, and keeps no state. It is called by the mains, through
 // lifecycle.Env, and by tests that assemble a service.

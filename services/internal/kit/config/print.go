@@ -104,7 +104,7 @@ func Doc(w io.Writer, title string, cfg any) error {
 		fmt.Fprintf(&out, "## %s\n\n", title)
 	}
 	out.WriteString("| variable | type | default | meaning |\n| --- | --- | --- | --- |\n")
-	fmt.Fprintf(&out, "| `%s` | text | | A YAML file with these settings; its keys are the variables' names in lower case. The environment wins over the file. |\n", FileKey)
+	fmt.Fprintf(&out, "| `%s` | text | | A YAML file with these settings; its keys are the variables' names in lower case. The environment wins over the file. What is marked *Reloaded* is taken over while the service runs when the file, or a file with a secret, changes; SIGHUP has it looked at once. |\n", FileKey)
 	var lists []field
 	seen := map[string]bool{}
 	for _, f := range fields {
@@ -131,6 +131,9 @@ func Doc(w io.Writer, title string, cfg any) error {
 	}
 	return nil
 }
+
+// reloadNote marks what [Watcher] may change.
+const reloadNote = " *Reloaded.*"
 
 func docRow(out *strings.Builder, f field) {
 	kind := typeName(f.value.Type())
@@ -160,6 +163,9 @@ func docRow(out *strings.Builder, f field) {
 	if f.example != "" {
 		meaning = strings.TrimSpace(meaning + " Example: `" + f.example + "`.")
 	}
+	if f.reload {
+		meaning += reloadNote
+	}
 	cells := []string{"`" + name + "`", kind, fallback, meaning}
 	out.WriteString("|")
 	for _, c := range cells {
@@ -175,6 +181,9 @@ func docRow(out *strings.Builder, f field) {
 func docList(out *strings.Builder, list field) ([]field, error) {
 	fmt.Fprintf(out, "\n### List `%s`\n\n", list.key)
 	meaning := strings.TrimSpace(list.doc + " In the configuration file only.")
+	if list.reload {
+		meaning += reloadNote
+	}
 	fmt.Fprintf(out, "%s\n\n| key | type | default | meaning |\n| --- | --- | --- | --- |\n", meaning)
 	fields, err := elementFieldsOf(reflect.New(list.value.Type().Elem()).Elem())
 	if err != nil {

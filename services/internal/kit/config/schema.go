@@ -17,6 +17,7 @@ type field struct {
 	value    reflect.Value
 	list     bool // a slice of structs
 	required bool
+	reload   bool   // may change while the service runs
 	fallback string // tag default
 	doc      string
 	example  string
@@ -51,6 +52,7 @@ func fieldsOf(v reflect.Value) ([]field, error) {
 			tag:      yamlTag(sf),
 			value:    fv,
 			required: sf.Tag.Get("required") == "true",
+			reload:   sf.Tag.Get("reload") == "true",
 			fallback: sf.Tag.Get("default"),
 			doc:      sf.Tag.Get("doc"),
 			example:  sf.Tag.Get("example"),

@@ -48,3 +48,14 @@ func (s Sources) read(name string) ([]byte, error) {
 	}
 	return s.ReadFile(name)
 }
+
+// recorded is s, with every file that is read told to seen.
+func (s Sources) recorded(seen sightings) Sources {
+	read := s.read
+	s.ReadFile = func(name string) ([]byte, error) {
+		content, err := read(name)
+		seen.add(name, content, err)
+		return content, err
+	}
+	return s
+}
