@@ -5,8 +5,8 @@ import (
 
 	"github.com/axpchat/connector/services/gateway/internal/auth"
 	"github.com/axpchat/connector/services/gateway/internal/delivery"
-	"github.com/axpchat/connector/services/gateway/internal/rest"
 	"github.com/axpchat/connector/services/gateway/internal/stream"
+	"github.com/axpchat/connector/services/gateway/internal/tenants"
 	"github.com/axpchat/connector/services/gateway/internal/tickets"
 	"github.com/axpchat/connector/services/internal/kit/config"
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
@@ -20,13 +20,13 @@ type Config struct {
 	HTTPAddr         string        `env:"GATEWAY_HTTP_ADDR" default:":8081" doc:"Address of REST, WebSocket, server-sent events, long polling, API description and web chat."`
 	OrchestratorAddr string        `env:"ORCHESTRATOR_ADDR" default:"localhost:8083" doc:"Address of the session-orchestrator's gRPC service."`
 	Reflection       bool          `env:"GRPC_REFLECTION" default:"true" doc:"Let gRPC tools ask for the description of the API."`
-	AllowedOrigins   []string      `env:"HTTP_ALLOWED_ORIGINS" doc:"Origins, beside the gateway's own, whose pages may use the API from a browser." example:"https://www.example.com"`
 	MaxBody          config.Bytes  `env:"HTTP_MAX_BODY" default:"256KiB" doc:"Largest body of a REST request."`
 	RequestTimeout   time.Duration `env:"REQUEST_TIMEOUT" default:"30s" doc:"How long one command may take."`
 	WebChat          bool          `env:"WEB_CHAT" default:"true" doc:"Show the web chat at /."`
 	WebTokenURL      string        `env:"WEB_TOKEN_URL" doc:"Where the web chat fetches the customer's token; empty: it says that logging in is not set up."`
 	WebCompany       string        `env:"WEB_COMPANY_NAME" doc:"Name of the company on the web chat's page."`
 
+	Tenants  tenants.Config
 	Auth     auth.Config
 	Tickets  tickets.Config
 	Streams  stream.Config
@@ -38,7 +38,7 @@ type Config struct {
 
 // Validate reports values that can't work.
 func (c *Config) Validate() []config.Mistake {
-	_, out := rest.ParseOrigins(c.AllowedOrigins)
+	var out []config.Mistake
 	add := func(key, problem string) { out = append(out, config.Mistake{Key: key, Problem: problem}) }
 	if c.MaxBody < 1<<10 {
 		add("HTTP_MAX_BODY", "must be at least 1KiB")

@@ -24,6 +24,7 @@ import (
 	"github.com/axpchat/connector/services/gateway/internal/rest"
 	"github.com/axpchat/connector/services/gateway/internal/sessions"
 	"github.com/axpchat/connector/services/gateway/internal/stream"
+	"github.com/axpchat/connector/services/gateway/internal/tenants"
 	"github.com/axpchat/connector/services/gateway/internal/tickets"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
@@ -57,6 +58,7 @@ type Gateway struct {
 	engine  *delivery.Engine
 	streams *stream.Server
 	poller  *longpoll.Poller
+	tenants *tenants.Book
 	closers lifecycle.Closers
 
 	grpcAddr string
@@ -70,7 +72,7 @@ var _ lifecycle.Component = (*Gateway)(nil)
 // New builds the gateway and binds its listeners. Whoever does not run it calls
 // Close.
 func New(ctx context.Context, p Params) (g *Gateway, err error) {
-	g = &Gateway{log: p.Log, bus: p.Bus}
+	g = &Gateway{log: p.Log, bus: p.Bus, tenants: tenants.NewBook(p.Config.Tenants)}
 	defer g.closers.CloseOnError(&err)
 
 	// The key set is fetched for as long as the gateway lives.
@@ -80,6 +82,7 @@ func New(ctx context.Context, p Params) (g *Gateway, err error) {
 	if err != nil {
 		return nil, err
 	}
+	verifier.Only(g.tenants.Admit)
 	if g.engine, err = delivery.New(delivery.Params{Config: p.Config.Delivery, Bus: p.Bus, Log: p.Log, Meter: p.Providers.Meter}); err != nil {
 		return nil, err
 	}
@@ -116,7 +119,7 @@ func New(ctx context.Context, p Params) (g *Gateway, err error) {
 	if err != nil {
 		return nil, err
 	}
-	handler, err := handler(life, handlerParams{Params: p, Conn: conn, Streams: g.streams, Verifier: verifier, Tickets: desk})
+	handler, err := handler(life, handlerParams{Params: p, Conn: conn, Streams: g.streams, Verifier: verifier, Tickets: desk, Tenants: g.tenants})
 	if err != nil {
 		return nil, err
 	}
@@ -207,6 +210,10 @@ func (g *Gateway) listen(ctx context.Context, given net.Listener, addr string) (
 	})
 	return lis, nil
 }
+
+// Reload puts into force what of a configuration may change while the gateway
+// runs: its tenants. Streams that are open stay so until their token is renewed.
+func (g *Gateway) Reload(c Config) { g.tenants.Set(c.Tenants) }
 
 // GRPCAddr is where ChatService is served.
 func (g *Gateway) GRPCAddr() string { return g.grpcAddr }

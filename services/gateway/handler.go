@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"net/http"
 
 	"google.golang.org/grpc"
@@ -11,6 +10,7 @@ import (
 	"github.com/axpchat/connector/services/gateway/internal/rest"
 	"github.com/axpchat/connector/services/gateway/internal/sse"
 	"github.com/axpchat/connector/services/gateway/internal/stream"
+	"github.com/axpchat/connector/services/gateway/internal/tenants"
 	"github.com/axpchat/connector/services/gateway/internal/tickets"
 	"github.com/axpchat/connector/services/gateway/internal/web"
 	"github.com/axpchat/connector/services/gateway/internal/websocket"
@@ -24,14 +24,18 @@ type handlerParams struct {
 	Streams  *stream.Server
 	Verifier *auth.Verifier
 	Tickets  *tickets.Desk
+	Tenants  *tenants.Book
 }
 
 // handler puts the HTTP side together.
 func handler(ctx context.Context, p handlerParams) (http.Handler, error) {
-	origins, mistakes := rest.ParseOrigins(p.Config.AllowedOrigins)
-	if len(mistakes) > 0 {
-		return nil, errors.New("gateway: " + mistakes[0].Key + ": " + mistakes[0].Problem)
-	}
+	origins := rest.NewOrigins(p.Tenants, func(r *http.Request) (string, error) {
+		customer, err := p.Verifier.VerifyRequest(r)
+		if err != nil {
+			return "", err
+		}
+		return customer.Account, nil
+	})
 	api, err := rest.New(ctx, p.Conn)
 	if err != nil {
 		return nil, err
@@ -40,9 +44,9 @@ func handler(ctx context.Context, p handlerParams) (http.Handler, error) {
 	api = httpx.LimitBody(int64(p.Config.MaxBody), api)
 	streams := rest.Streams{
 		WebSocket: websocket.New(websocket.Params{
-			Streams: p.Streams, Verifier: p.Verifier, Tickets: p.Tickets, Origin: origins.Allowed, Log: p.Log,
+			Streams: p.Streams, Verifier: p.Verifier, Tickets: p.Tickets, Origin: origins.Allowed, Admit: origins.Admit, Log: p.Log,
 		}).Serve,
-		SSE: sse.New(sse.Params{Streams: p.Streams, Verifier: p.Verifier, Tickets: p.Tickets}).Serve,
+		SSE: sse.New(sse.Params{Streams: p.Streams, Verifier: p.Verifier, Tickets: p.Tickets, Admit: origins.Admit}).Serve,
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", origins.CORS(rest.Router(api, streams)))

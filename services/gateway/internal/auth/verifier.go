@@ -52,6 +52,7 @@ type Verifier struct {
 	cfg    Config
 	parser *jwt.Parser
 	keys   func(ctx context.Context) jwt.Keyfunc
+	admit  func(account string) error
 }
 
 // NewVerifier returns a verifier. With a key set it fetches the keys now and
@@ -64,7 +65,7 @@ func NewVerifier(ctx context.Context, cfg Config, log *slog.Logger) (*Verifier, 
 	if cfg.Audience != "" {
 		opts = append(opts, jwt.WithAudience(cfg.Audience))
 	}
-	v := &Verifier{cfg: cfg}
+	v := &Verifier{cfg: cfg, admit: func(string) error { return nil }}
 	if cfg.JWKSURL == "" {
 		secret := []byte(cfg.HS256Secret.Reveal())
 		if len(secret) < minSecret {
@@ -96,8 +97,13 @@ func NewVerifier(ctx context.Context, cfg Config, log *slog.Logger) (*Verifier, 
 	return v, nil
 }
 
+// Only has sound tokens refused, with the error of admit, whose account is not
+// served. It must be called before the first token is checked.
+func (v *Verifier) Only(admit func(account string) error) { v.admit = admit }
+
 // Verify checks a token and returns its customer. It fails with UNAUTHENTICATED,
-// or with TOKEN_EXPIRED where the token is sound but for its expiry.
+// with TOKEN_EXPIRED where the token is sound but for its expiry, or with
+// ACCOUNT_UNKNOWN where its account is not served.
 func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error) {
 	if token == "" {
 		return nil, refused("there is no token")
@@ -112,7 +118,14 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error)
 		}
 		return nil, refused("the token is not valid here").WithCause(err)
 	}
-	return v.principal(&c)
+	p, err := v.principal(&c)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.admit(p.Account); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // otherFault tells whether more than the expiry is wrong with a token.

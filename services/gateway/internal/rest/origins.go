@@ -5,36 +5,43 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/axpchat/connector/services/internal/kit/config"
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/gateway/internal/httpproblem"
+	"github.com/axpchat/connector/services/gateway/internal/tenants"
+	"github.com/axpchat/connector/services/internal/kit/errs"
 )
 
-// Origins are the origins whose pages may use the API from a browser. Its own
-// origin always may. The zero value allows no other one.
+// Origins decides which pages may use the API from a browser, by the account of
+// the request's token. The gateway's own origin always may. It is safe for
+// concurrent use.
 type Origins struct {
-	allowed map[string]bool
+	book    *tenants.Book
+	account func(r *http.Request) (string, error)
 }
 
-// ParseOrigins reads a list such as https://www.example.com. There is no
-// wildcard: whoever wants everybody in has not thought about it.
-func ParseOrigins(list []string) (Origins, []config.Mistake) {
-	o := Origins{allowed: make(map[string]bool, len(list))}
-	var mistakes []config.Mistake
-	for _, text := range list {
-		u, err := url.Parse(text)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.User != nil {
-			mistakes = append(mistakes, config.Mistake{Key: "HTTP_ALLOWED_ORIGINS", Problem: "each must be an origin such as https://www.example.com"})
-			continue
-		}
-		o.allowed[strings.ToLower(text)] = true
-	}
-	return o, mistakes
+// NewOrigins asks the book who may, and account whose token a request has; an
+// error means that it has none that is valid.
+func NewOrigins(book *tenants.Book, account func(r *http.Request) (string, error)) Origins {
+	return Origins{book: book, account: account}
 }
 
 // Allowed tells whether the request comes from a page that may use the API, or
-// from no page at all.
+// from no page at all, before it is known whose request it is.
 func (o Origins) Allowed(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
-	return origin == "" || sameOrigin(r, origin) || o.allowed[strings.ToLower(origin)]
+	return origin == "" || sameOrigin(r, origin) || o.book.AllowsAny(origin)
+}
+
+// Admit refuses a request of the account that comes from a page of another one.
+func (o Origins) Admit(r *http.Request, account string) error {
+	if err := o.book.Admit(account); err != nil {
+		return err
+	}
+	origin := r.Header.Get("Origin")
+	if origin == "" || sameOrigin(r, origin) || o.book.Allows(account, origin) {
+		return nil
+	}
+	return errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, "pages of this origin may not use the API for this account")
 }
 
 // sameOrigin compares hosts only: behind a proxy that ends TLS the scheme that
@@ -44,15 +51,27 @@ func sameOrigin(r *http.Request, origin string) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
 
-// CORS answers a browser's questions for pages of other origins. Pages that may
-// not use the API get no permission, which the browser then enforces.
+// CORS answers a browser's questions for pages of other origins, and where
+// tenants are listed refuses what such a page asks with the token of an account
+// that does not allow it. Otherwise pages that may not use the API get no
+// permission, which the browser then enforces.
+//
+// A question ahead of the request (preflight) has no token: it is answered for
+// whatever any tenant allows, and the request that follows is judged by its own.
 func (o Origins) CORS(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		origin := r.Header.Get("Origin")
 		header := w.Header()
 		header.Add("Vary", "Origin")
 		preflight := r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
-		if origin != "" && o.allowed[strings.ToLower(origin)] {
+		foreign := origin != "" && !sameOrigin(r, origin)
+		if foreign && !preflight && o.book.Listed() {
+			if err := o.foreign(r, origin); err != nil {
+				httpproblem.Write(w, r, http.StatusForbidden, err)
+				return
+			}
+		}
+		if origin != "" && o.book.AllowsAny(origin) {
 			header.Set("Access-Control-Allow-Origin", origin)
 			header.Set("Access-Control-Expose-Headers", "X-Request-Id, Retry-After")
 			if preflight {
@@ -67,4 +86,20 @@ func (o Origins) CORS(h http.Handler) http.Handler {
 		}
 		h.ServeHTTP(w, r)
 	})
+}
+
+// foreign refuses a request of another origin's page that its token's account
+// does not allow. One without a token that is valid goes on to be refused where
+// all of them are, readable for pages of any tenant: they have to see that a
+// token has expired. So does one with a ticket, which works once and is judged
+// where it is taken.
+func (o Origins) foreign(r *http.Request, origin string) error {
+	account, err := o.account(r)
+	if err == nil {
+		return o.Admit(r, account)
+	}
+	if o.book.AllowsAny(origin) {
+		return nil
+	}
+	return errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, "pages of this origin may not use the API")
 }

@@ -38,6 +38,8 @@ type Params struct {
 	Streams  *stream.Server
 	Verifier *auth.Verifier
 	Tickets  *tickets.Desk
+	// Admit refuses where the request's page may not follow the customer's account.
+	Admit func(r *http.Request, account string) error
 }
 
 // Handler serves event streams. It is safe for concurrent use.
@@ -94,11 +96,16 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, session string) 
 	st.Serve(r.Context(), out) // how it ended is told by its last frame
 }
 
-func (h *Handler) principal(r *http.Request, session string) (*auth.Principal, error) {
+func (h *Handler) principal(r *http.Request, session string) (p *auth.Principal, err error) {
 	if ticket := r.URL.Query().Get("ticket"); ticket != "" {
-		return h.p.Tickets.Redeem(r.Context(), ticket, session, axpchatv1.TicketUse_TICKET_USE_EVENTS)
+		p, err = h.p.Tickets.Redeem(r.Context(), ticket, session, axpchatv1.TicketUse_TICKET_USE_EVENTS)
+	} else {
+		p, err = h.p.Verifier.VerifyRequest(r)
 	}
-	return h.p.Verifier.VerifyRequest(r)
+	if err != nil {
+		return nil, err
+	}
+	return p, h.p.Admit(r, p.Account)
 }
 
 // writer writes frames as SSE.

@@ -38,9 +38,11 @@ type Params struct {
 	Streams  *stream.Server
 	Verifier *auth.Verifier
 	Tickets  *tickets.Desk
-	// Origin tells whether a page of this origin may connect.
+	// Origin tells whether a page of this origin may connect for anybody.
 	Origin func(r *http.Request) bool
-	Log    *slog.Logger
+	// Admit refuses where it may not for the customer's account.
+	Admit func(r *http.Request, account string) error
+	Log   *slog.Logger
 }
 
 // Handler serves WebSockets. It is safe for concurrent use.
@@ -133,11 +135,16 @@ func (h *Handler) shakeHands(ctx context.Context, c *client, pings *pinger, end 
 
 // principal finds out who connects: by a ticket in the address, since browsers
 // can't set headers here, else by the header.
-func (h *Handler) principal(r *http.Request, session string) (*auth.Principal, error) {
+func (h *Handler) principal(r *http.Request, session string) (p *auth.Principal, err error) {
 	if ticket := r.URL.Query().Get("ticket"); ticket != "" {
-		return h.p.Tickets.Redeem(r.Context(), ticket, session, axpchatv1.TicketUse_TICKET_USE_CONNECT)
+		p, err = h.p.Tickets.Redeem(r.Context(), ticket, session, axpchatv1.TicketUse_TICKET_USE_CONNECT)
+	} else {
+		p, err = h.p.Verifier.VerifyRequest(r)
 	}
-	return h.p.Verifier.VerifyRequest(r)
+	if err != nil {
+		return nil, err
+	}
+	return p, h.p.Admit(r, p.Account)
 }
 
 // transport carries frames over one WebSocket.
