@@ -157,7 +157,7 @@ func (c *Connector) buildOrchestrator(ctx context.Context, p Params) (*grpc.Clie
 	c.orchestrator = o
 	c.closers.Add("session-orchestrator", o.Close)
 	client := grpcx.ClientConfig{MaxRecvBytes: p.Config.Gateway.Client.MaxRecvBytes}
-	conn, err := grpcx.Dial("passthrough:///session-orchestrator", client, p.Providers,
+	conn, err := grpcx.Dial("passthrough:///session-orchestrator", client, p.Log, p.Providers,
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }))
 	if err != nil {
 		return nil, err

@@ -130,7 +130,7 @@ func (g *Gateway) orchestrator(p Params) (grpc.ClientConnInterface, error) {
 	if p.Orchestrator != nil {
 		return p.Orchestrator, nil
 	}
-	conn, err := grpcx.Dial(p.Config.OrchestratorAddr, p.Config.Client, p.Providers)
+	conn, err := grpcx.Dial(p.Config.OrchestratorAddr, p.Config.Client, p.Log, p.Providers)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func (g *Gateway) serveGRPC(ctx context.Context, p Params, service *grpcstream.S
 	g.grpcAddr = lis.Addr().String()
 	g.public = grpcx.NewServerComponent("gateway-grpc", lis, publicServer)
 
-	conn, err := grpcx.Dial("passthrough:///gateway", grpcx.ClientConfig{}, p.Providers,
+	conn, err := grpcx.Dial("passthrough:///gateway", grpcx.ClientConfig{}, p.Log, p.Providers,
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }),
 		grpc.WithChainUnaryInterceptor(rest.Calls()))
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 // Config is the configuration of the session-orchestrator.
 type Config struct {
 	GRPCAddr      string        `env:"ORCHESTRATOR_GRPC_ADDR" default:":8083" doc:"Address of the orchestrator's gRPC service, for the gateway."`
+	Callers       []string      `env:"ORCHESTRATOR_ALLOWED_CLIENTS" default:"gateway" doc:"Who may call, where client certificates are asked for (GRPC_TLS_CLIENT_CA_FILE): DNS names or URIs that such a certificate has one of." example:"gateway,spiffe://cluster.local/ns/chat/sa/gateway"`
 	AdminAddr     string        `env:"ADMIN_ADDR" default:":9083" doc:"Address of health, metrics and version."`
 	ShutdownGrace time.Duration `env:"SHUTDOWN_GRACE" default:"25s" doc:"How long draining may take; less than the time that the platform gives before it kills."`
 

@@ -207,9 +207,11 @@ func (b *parts) clockwork(p Params, meter metric.Meter) (err error) {
 
 // serve binds the listener and puts the gRPC service on it.
 func (o *Orchestrator) serve(ctx context.Context, p Params, b *parts) (lifecycle.Component, error) {
-	server, err := grpcx.NewServer(grpcx.ServerParams{
-		Log: p.Log, Providers: p.Providers, Config: p.Config.GRPC, Health: true,
-	})
+	params := grpcx.ServerParams{Log: p.Log, Providers: p.Providers, Config: p.Config.GRPC, Health: true}
+	if p.Config.GRPC.ClientCAFile != "" {
+		params.Interceptors = []grpcx.Interceptor{grpcx.OnlyCallers(p.Config.Callers)} //nolint:contextcheck // a stream brings its own
+	}
+	server, err := grpcx.NewServer(params)
 	if err != nil {
 		return nil, err
 	}

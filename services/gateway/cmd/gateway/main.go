@@ -11,6 +11,7 @@ import (
 	"github.com/axpchat/connector/services/gateway"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/config"
+	"github.com/axpchat/connector/services/internal/kit/grpcx"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
 	"github.com/axpchat/connector/services/internal/kit/logx"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
@@ -18,6 +19,7 @@ import (
 
 type settings struct {
 	Gateway   gateway.Config
+	Internal  grpcx.InternalConfig
 	Bus       bus.Config
 	Log       logx.Config
 	Telemetry telemetry.Config
@@ -26,12 +28,14 @@ type settings struct {
 	Grace     time.Duration `env:"SHUTDOWN_GRACE" default:"30s" doc:"How long everything may take to end; less than the pod's grace period."`
 }
 
-// Validate asks for NATS: unlike connector, this process has none of its own.
+// Validate asks for what connector has in its own process: NATS, and a connection
+// to the orchestrator that nobody else hears.
 func (s *settings) Validate() []config.Mistake {
+	out := s.Internal.ClientMistakes("ORCHESTRATOR_ADDR", s.Gateway.OrchestratorAddr, s.Gateway.Client)
 	if s.Bus.URL == "" {
-		return []config.Mistake{{Key: "NATS_URL", Problem: "is required"}}
+		out = append(out, config.Mistake{Key: "NATS_URL", Problem: "is required"})
 	}
-	return nil
+	return out
 }
 
 func main() { os.Exit(lifecycle.Main("gateway", run)) }

@@ -3,6 +3,7 @@ package grpcx
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
@@ -30,16 +31,19 @@ const (
 // grpc.WaitForReady. The request id and the trace of a call's context go with
 // it. Failures are *errs.Error by errs.From.
 //
+// Where authorities are configured, every connection is TLS with what the files
+// hold at that moment; one that fails is told to the log.
+//
 // The target is host:port, resolved by DNS, or any target that gRPC knows. The
 // providers may be nil. The options come last and win, such as a dialer of
 // bufconn with the target "passthrough:///name". The caller closes the
 // connection.
-func Dial(target string, cfg ClientConfig, p *telemetry.Providers, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+func Dial(target string, cfg ClientConfig, log *slog.Logger, p *telemetry.Providers, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	if p == nil {
 		p = telemetry.Nop()
 	}
 	cfg = cfg.withDefaults()
-	creds, err := cfg.credentials()
+	creds, err := cfg.credentials(log)
 	if err != nil {
 		return nil, fmt.Errorf("gRPC client of %s: %w", target, err)
 	}

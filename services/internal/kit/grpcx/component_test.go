@@ -19,6 +19,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+	"github.com/axpchat/connector/services/internal/kit/logx"
 )
 
 // held is a stream that ends when its context does or the server drains.
@@ -215,7 +216,7 @@ func TestADeadPeerIsUnavailableAndComesBack(t *testing.T) {
 	if err := lis.Close(); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := grpcx.Dial(addr, grpcx.ClientConfig{}, nil)
+	conn, err := grpcx.Dial(addr, grpcx.ClientConfig{}, logx.Discard(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,17 +1,10 @@
 package grpcx
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
-	"os"
 	"time"
 
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
-
 	"github.com/axpchat/connector/services/internal/kit/config"
+	"github.com/axpchat/connector/services/internal/kit/tlsx"
 )
 
 // ServerConfig says how a gRPC server treats its connections. Zero values stand
@@ -24,9 +17,11 @@ type ServerConfig struct {
 	KeepaliveMinTime      time.Duration `env:"GRPC_KEEPALIVE_MIN_TIME" default:"10s" doc:"Clients that ask more often than this are cut off."`
 	MaxConnectionAge      time.Duration `env:"GRPC_MAX_CONNECTION_AGE" default:"0s" doc:"Age at which a connection is asked to go, so that load spreads over new servers; 0s: never."`
 	MaxConnectionAgeGrace time.Duration `env:"GRPC_MAX_CONNECTION_AGE_GRACE" default:"30s" doc:"How long its calls and streams may go on after that."`
-	CertFile              string        `env:"GRPC_TLS_CERT_FILE" doc:"Certificate chain of the server in PEM; none: no TLS."`
+	MaxConnectionIdle     time.Duration `env:"GRPC_MAX_CONNECTION_IDLE" default:"5m" doc:"How long a connection without a call or stream is kept."`
+	HandshakeTimeout      time.Duration `env:"GRPC_HANDSHAKE_TIMEOUT" default:"10s" doc:"How long a new connection may take, with TLS, until it is ready for calls."`
+	CertFile              string        `env:"GRPC_TLS_CERT_FILE" doc:"Certificate chain of the server in PEM, read anew when it changes; none: no TLS."`
 	KeyFile               string        `env:"GRPC_TLS_KEY_FILE" doc:"Private key of the certificate in PEM."`
-	ClientCAFile          string        `env:"GRPC_TLS_CLIENT_CA_FILE" doc:"Certificate authorities in PEM whose clients are let in; none: clients need no certificate."`
+	ClientCAFile          string        `env:"GRPC_TLS_CLIENT_CA_FILE" doc:"Certificate authorities in PEM whose clients are let in, read anew when they change; none: clients need no certificate."`
 }
 
 // Validate checks what concerns more than one field.
@@ -38,9 +33,11 @@ func (c ServerConfig) Validate() []config.Mistake {
 		"GRPC_KEEPALIVE_MIN_TIME":       int64(c.KeepaliveMinTime),
 		"GRPC_MAX_CONNECTION_AGE":       int64(c.MaxConnectionAge),
 		"GRPC_MAX_CONNECTION_AGE_GRACE": int64(c.MaxConnectionAgeGrace),
+		"GRPC_MAX_CONNECTION_IDLE":      int64(c.MaxConnectionIdle),
+		"GRPC_HANDSHAKE_TIMEOUT":        int64(c.HandshakeTimeout),
 	})
 	out = append(out, tooBig("GRPC_MAX_RECV_BYTES", c.MaxRecvBytes)...)
-	out = append(out, pair("GRPC_TLS_CERT_FILE", c.CertFile, "GRPC_TLS_KEY_FILE", c.KeyFile)...)
+	out = append(out, c.files().Mistakes(serverKeys())...)
 	if c.ClientCAFile != "" && c.CertFile == "" {
 		out = append(out, config.Mistake{Key: "GRPC_TLS_CLIENT_CA_FILE", Problem: "needs GRPC_TLS_CERT_FILE too"})
 	}
@@ -54,29 +51,17 @@ func (c ServerConfig) withDefaults() ServerConfig {
 	c.KeepaliveTimeout = or(c.KeepaliveTimeout, 10*time.Second)
 	c.KeepaliveMinTime = or(c.KeepaliveMinTime, 10*time.Second)
 	c.MaxConnectionAgeGrace = or(c.MaxConnectionAgeGrace, 30*time.Second)
+	c.MaxConnectionIdle = or(c.MaxConnectionIdle, 5*time.Minute)
+	c.HandshakeTimeout = or(c.HandshakeTimeout, 10*time.Second)
 	return c
 }
 
-// credentials reads the files once; a renewed certificate needs a restart.
-func (c ServerConfig) credentials() (credentials.TransportCredentials, error) {
-	if c.CertFile == "" && c.KeyFile == "" {
-		if c.ClientCAFile != "" {
-			return nil, errors.New("client certificates are asked for, but there is no certificate of the server")
-		}
-		return insecure.NewCredentials(), nil
-	}
-	cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("certificate of the server: %w", err)
-	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
-	if c.ClientCAFile != "" {
-		if t.ClientCAs, err = pool(c.ClientCAFile); err != nil {
-			return nil, err
-		}
-		t.ClientAuth = tls.RequireAndVerifyClientCert
-	}
-	return credentials.NewTLS(t), nil
+func serverKeys() tlsx.Keys {
+	return tlsx.Keys{Cert: "GRPC_TLS_CERT_FILE", Key: "GRPC_TLS_KEY_FILE", CA: "GRPC_TLS_CLIENT_CA_FILE"}
+}
+
+func (c ServerConfig) files() tlsx.Files {
+	return tlsx.Files{Cert: c.CertFile, Key: c.KeyFile, CA: c.ClientCAFile}
 }
 
 // ClientConfig says how a service calls another one. Zero values stand for the
@@ -85,8 +70,8 @@ type ClientConfig struct {
 	MaxRecvBytes     config.Bytes  `env:"GRPC_CLIENT_MAX_RECV_BYTES" default:"4MiB" doc:"Largest answer that a client takes."`
 	KeepaliveTime    time.Duration `env:"GRPC_CLIENT_KEEPALIVE_TIME" default:"30s" doc:"Silence on a connection after which the client asks whether the server is still there; at least the server's GRPC_KEEPALIVE_MIN_TIME."`
 	KeepaliveTimeout time.Duration `env:"GRPC_CLIENT_KEEPALIVE_TIMEOUT" default:"10s" doc:"How long the server may take to answer that."`
-	CAFile           string        `env:"GRPC_CLIENT_TLS_CA_FILE" doc:"Certificate authorities in PEM that may vouch for the server; none: no TLS."`
-	CertFile         string        `env:"GRPC_CLIENT_TLS_CERT_FILE" doc:"Certificate chain of the client in PEM, if the server asks for one."`
+	CAFile           string        `env:"GRPC_CLIENT_TLS_CA_FILE" doc:"Certificate authorities in PEM that may vouch for the server, read anew when they change; none: no TLS."`
+	CertFile         string        `env:"GRPC_CLIENT_TLS_CERT_FILE" doc:"Certificate chain of the client in PEM, if the server asks for one; read anew when it changes."`
 	KeyFile          string        `env:"GRPC_CLIENT_TLS_KEY_FILE" doc:"Private key of the client's certificate in PEM."`
 	ServerName       string        `env:"GRPC_CLIENT_TLS_SERVER_NAME" doc:"Name that the server's certificate must have; none: the host of the address."`
 }
@@ -98,7 +83,7 @@ func (c ClientConfig) Validate() []config.Mistake {
 		"GRPC_CLIENT_KEEPALIVE_TIMEOUT": int64(c.KeepaliveTimeout),
 	})
 	out = append(out, tooBig("GRPC_CLIENT_MAX_RECV_BYTES", c.MaxRecvBytes)...)
-	out = append(out, pair("GRPC_CLIENT_TLS_CERT_FILE", c.CertFile, "GRPC_CLIENT_TLS_KEY_FILE", c.KeyFile)...)
+	out = append(out, c.files().Mistakes(clientKeys())...)
 	if c.CAFile == "" && c.CertFile != "" {
 		out = append(out, config.Mistake{Key: "GRPC_CLIENT_TLS_CERT_FILE", Problem: "needs GRPC_CLIENT_TLS_CA_FILE too"})
 	}
@@ -112,38 +97,12 @@ func (c ClientConfig) withDefaults() ClientConfig {
 	return c
 }
 
-func (c ClientConfig) credentials() (credentials.TransportCredentials, error) {
-	if c.CAFile == "" {
-		if c.CertFile != "" || c.KeyFile != "" {
-			return nil, errors.New("there is a certificate of the client, but no authority for the server's")
-		}
-		return insecure.NewCredentials(), nil
-	}
-	roots, err := pool(c.CAFile)
-	if err != nil {
-		return nil, err
-	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: c.ServerName}
-	if c.CertFile != "" || c.KeyFile != "" {
-		cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("certificate of the client: %w", err)
-		}
-		t.Certificates = []tls.Certificate{cert}
-	}
-	return credentials.NewTLS(t), nil
+func clientKeys() tlsx.Keys {
+	return tlsx.Keys{Cert: "GRPC_CLIENT_TLS_CERT_FILE", Key: "GRPC_CLIENT_TLS_KEY_FILE", CA: "GRPC_CLIENT_TLS_CA_FILE"}
 }
 
-func pool(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("certificate authorities: %w", err)
-	}
-	p := x509.NewCertPool()
-	if !p.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("certificate authorities: %s holds no certificate", file)
-	}
-	return p, nil
+func (c ClientConfig) files() tlsx.Files {
+	return tlsx.Files{Cert: c.CertFile, Key: c.KeyFile, CA: c.CAFile}
 }
 
 // or returns v unless it is zero.

@@ -1,25 +1,15 @@
 package grpcx_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"math/big"
-	"net"
-	"os"
-	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
-	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/config"
-	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
 )
 
@@ -37,6 +27,7 @@ func TestConfigDefaults(t *testing.T) {
 		Server: grpcx.ServerConfig{
 			MaxRecvBytes: 256 << 10, MaxConcurrentStreams: 1000, KeepaliveTime: 20 * time.Second, KeepaliveTimeout: 10 * time.Second,
 			KeepaliveMinTime: 10 * time.Second, MaxConnectionAgeGrace: 30 * time.Second,
+			MaxConnectionIdle: 5 * time.Minute, HandshakeTimeout: 10 * time.Second,
 		},
 		Client: grpcx.ClientConfig{MaxRecvBytes: 4 << 20, KeepaliveTime: 30 * time.Second, KeepaliveTimeout: 10 * time.Second},
 	}
@@ -78,121 +69,55 @@ func TestConfigMistakes(t *testing.T) {
 	}
 }
 
-// authority makes certificates for a test.
-type authority struct {
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t testing.TB) *authority {
-	t.Helper()
-	a := &authority{dir: t.TempDir()}
-	a.key, a.cert = a.issue(t, "ca", &x509.Certificate{
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	})
-	return a
-}
-
-// issue writes name.pem and name.key.
-func (a *authority) issue(t testing.TB, name string, c *x509.Certificate) (*ecdsa.PrivateKey, *x509.Certificate) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.SerialNumber, c.Subject = big.NewInt(1), pkix.Name{CommonName: name}
-	c.NotBefore, c.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	parent, signer := c, key
-	if a.cert != nil {
-		parent, signer = a.cert, a.key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for file, block := range map[string]*pem.Block{name + ".pem": {Type: "CERTIFICATE", Bytes: der}, name + ".key": {Type: "PRIVATE KEY", Bytes: keyDER}} {
-		if err := os.WriteFile(a.file(file), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key, cert
-}
-
-func (a *authority) file(name string) string { return filepath.Join(a.dir, name) }
-
-func TestTLS(t *testing.T) {
-	a := newAuthority(t)
-	a.issue(t, "server", &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
-	a.issue(t, "client", &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	server := grpcx.ServerConfig{CertFile: a.file("server.pem"), KeyFile: a.file("server.key")}
-	mutual := server
-	mutual.ClientCAFile = a.file("ca.pem")
-	plain := grpcx.ClientConfig{}
-	trusting := grpcx.ClientConfig{CAFile: a.file("ca.pem")}
-	known := trusting
-	known.CertFile, known.KeyFile = a.file("client.pem"), a.file("client.key")
-	misnamed := trusting
-	misnamed.ServerName = "elsewhere.example"
+func TestTLSBetweenServicesIsOffOnlyByChoice(t *testing.T) {
+	server := grpcx.ServerConfig{CertFile: "c", KeyFile: "k", ClientCAFile: "a"}
+	client := grpcx.ClientConfig{CertFile: "c", KeyFile: "k", CAFile: "a"}
+	oneWay, trusting := server, client
+	oneWay.ClientCAFile, trusting.CertFile, trusting.KeyFile = "", "", ""
+	all := func(of, ca string) []string { return []string{of + "CERT_FILE", of + "KEY_FILE", of + ca} }
+	ofServer, ofClient := all("GRPC_TLS_", "CLIENT_CA_FILE"), all("GRPC_CLIENT_TLS_", "CA_FILE")
 	cases := []struct {
-		name   string
-		server grpcx.ServerConfig
-		client grpcx.ClientConfig
-		good   bool
+		name, tls, addr  string
+		server           grpcx.ServerConfig
+		client           grpcx.ClientConfig
+		atServer, atDial []string
 	}{
-		{"both without", grpcx.ServerConfig{}, plain, true},
-		{"both with", server, trusting, true},
-		{"both with certificates", mutual, known, true},
-		{"a client without", server, plain, false},
-		{"a client without a certificate", mutual, trusting, false},
-		{"a server of another name", server, misnamed, false},
-		{"a server without", grpcx.ServerConfig{}, trusting, false},
+		{"all interfaces in the open", "required", ":8083", grpcx.ServerConfig{}, grpcx.ClientConfig{}, ofServer, ofClient},
+		{"an address in the open", "required", "10.0.0.7:8083", grpcx.ServerConfig{}, grpcx.ClientConfig{}, ofServer, ofClient},
+		{"a name in the open", "required", "dns:///orchestrator.chat.svc:8083", grpcx.ServerConfig{}, grpcx.ClientConfig{}, ofServer, ofClient},
+		{"a name that begins like loopback", "required", "localhost.example.com:8083", grpcx.ServerConfig{}, grpcx.ClientConfig{}, ofServer, ofClient},
+		{"several addresses in the open", "required", "ipv4:10.0.0.7:8083,127.0.0.1:8083", grpcx.ServerConfig{}, grpcx.ClientConfig{}, ofServer, ofClient},
+		{"no authority for clients, no certificate of the client", "required", ":8083", oneWay, trusting, ofServer[2:], ofClient[:2]},
+		{"mutual TLS", "required", ":8083", server, client, nil, nil},
+		{"by choice", "off", ":8083", grpcx.ServerConfig{}, grpcx.ClientConfig{}, nil, nil},
+		{"a choice that the rest contradicts", "off", ":8083", server, client, ofServer, ofClient},
+		{"loopback by name", "required", "localhost:8083", grpcx.ServerConfig{}, grpcx.ClientConfig{}, nil, nil},
+		{"loopback", "required", "127.0.0.2:0", grpcx.ServerConfig{}, grpcx.ClientConfig{}, nil, nil},
+		{"loopback of IPv6", "required", "[::1]:8083", grpcx.ServerConfig{}, grpcx.ClientConfig{}, nil, nil},
+		{"a socket of the machine", "required", "unix:/run/orchestrator", grpcx.ServerConfig{}, grpcx.ClientConfig{}, nil, nil},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			addr := serveTCP(t, c.server)
-			conn, err := grpcx.Dial(addr, c.client, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = conn.Close() }()
-			_, err = axpchatv1.NewChatServiceClient(conn).SendMessage(patient(t), message())
-			if c.good != (err == nil) || err != nil && !errs.HasReason(err, axpchatv1.ErrorReason_ERROR_REASON_UNAVAILABLE) {
-				t.Errorf("got %v", err)
+			internal := grpcx.InternalConfig{TLS: c.tls}
+			for _, side := range []struct {
+				got  []config.Mistake
+				want []string
+			}{{internal.ServerMistakes("ADDR", c.addr, c.server), c.atServer}, {internal.ClientMistakes("ADDR", c.addr, c.client), c.atDial}} {
+				var keys []string
+				for _, m := range side.got {
+					keys = append(keys, m.Key)
+					if !strings.Contains(m.Problem, "INTERNAL_TLS") {
+						t.Errorf("%s does not say what decides", m.Problem)
+					}
+				}
+				less := func(a, b string) bool { return a < b }
+				if diff := cmp.Diff(side.want, keys, cmpopts.SortSlices(less)); diff != "" {
+					t.Error(diff)
+				}
 			}
 		})
 	}
-}
-
-func TestTLSFilesThatCannotBeUsed(t *testing.T) {
-	a := newAuthority(t)
-	missing, notPEM := a.file("missing"), a.file("text")
-	if err := os.WriteFile(notPEM, []byte("text"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []grpcx.ServerConfig{
-		{CertFile: missing, KeyFile: missing}, {CertFile: a.file("ca.pem")}, {KeyFile: a.file("ca.key")}, {ClientCAFile: a.file("ca.pem")},
-		{CertFile: a.file("ca.pem"), KeyFile: a.file("ca.key"), ClientCAFile: notPEM},
-		{CertFile: a.file("ca.pem"), KeyFile: a.file("ca.key"), ClientCAFile: missing},
-	} {
-		if _, err := grpcx.NewServer(grpcx.ServerParams{Log: (&records{}).logger(), Config: c}); err == nil {
-			t.Errorf("server %+v was made", c)
-		}
-	}
-	for _, c := range []grpcx.ClientConfig{
-		{CAFile: missing}, {CAFile: notPEM}, {CertFile: a.file("ca.pem"), KeyFile: a.file("ca.key")}, {CAFile: a.file("ca.pem"), CertFile: missing, KeyFile: missing},
-	} {
-		if conn, err := grpcx.Dial("127.0.0.1:1", c, nil); err == nil {
-			_ = conn.Close()
-			t.Errorf("client %+v was made", c)
-		}
+	if m := (grpcx.InternalConfig{TLS: "no"}).Validate(); len(m) != 1 || m[0].Key != "INTERNAL_TLS" {
+		t.Errorf("got %v", m)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+	"github.com/axpchat/connector/services/internal/kit/logx"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 )
 
@@ -89,6 +90,23 @@ func (r *records) named(t testing.TB, msg string) []map[string]any {
 	return out
 }
 
+// await waits for a record with the message.
+func (r *records) await(t testing.TB, msg string) []map[string]any {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for ctx := patient(t); ; {
+		if lines := r.named(t, msg); len(lines) > 0 {
+			return lines
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%q was not logged: %s", msg, r.text())
+		}
+	}
+}
+
 // fixture is a server that runs, and a client of it.
 type fixture struct {
 	server    *grpcx.Server
@@ -131,7 +149,7 @@ func start(t testing.TB, service *chat, change func(*grpcx.ServerParams)) *fixtu
 
 func dial(t testing.TB, lis *bufconn.Listener, p *telemetry.Providers) *grpc.ClientConn {
 	t.Helper()
-	conn, err := grpcx.Dial("passthrough:///test", grpcx.ClientConfig{}, p,
+	conn, err := grpcx.Dial("passthrough:///test", grpcx.ClientConfig{}, logx.Discard(), p,
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
 	if err != nil {
 		t.Fatal(err)
@@ -152,13 +170,14 @@ func patient(t testing.TB) context.Context {
 }
 
 // serveTCP runs a server on a port of its own until the test ends.
-func serveTCP(t testing.TB, cfg grpcx.ServerConfig) string {
+func serveTCP(t testing.TB, cfg grpcx.ServerConfig, service *chat, links ...grpcx.Interceptor) (string, *records) {
 	t.Helper()
-	s, err := grpcx.NewServer(grpcx.ServerParams{Log: (&records{}).logger(), Config: cfg})
+	log := &records{}
+	s, err := grpcx.NewServer(grpcx.ServerParams{Log: log.logger(), Config: cfg, Interceptors: links, Health: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	axpchatv1.RegisterChatServiceServer(s, &chat{send: ok})
+	axpchatv1.RegisterChatServiceServer(s, service)
 	lis, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -172,5 +191,5 @@ func serveTCP(t testing.TB, cfg grpcx.ServerConfig) string {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	return lis.Addr().String()
+	return lis.Addr().String(), log
 }

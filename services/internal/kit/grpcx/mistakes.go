@@ -25,14 +25,3 @@ func tooBig(key string, b config.Bytes) []config.Mistake {
 	}
 	return nil
 }
-
-// pair refuses one file without the other.
-func pair(certKey, cert, keyKey, key string) []config.Mistake {
-	switch {
-	case cert != "" && key == "":
-		return []config.Mistake{{Key: keyKey, Problem: "is needed with " + certKey}}
-	case cert == "" && key != "":
-		return []config.Mistake{{Key: certKey, Problem: "is needed with " + keyKey}}
-	}
-	return nil
-}

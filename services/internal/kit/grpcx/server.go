@@ -63,7 +63,7 @@ func NewServer(p ServerParams) (*Server, error) {
 		p.Providers = telemetry.Nop()
 	}
 	cfg := p.Config.withDefaults()
-	creds, err := cfg.credentials()
+	creds, err := cfg.credentials(p.Log)
 	if err != nil {
 		return nil, fmt.Errorf("gRPC server: %w", err)
 	}
@@ -101,9 +101,11 @@ func NewServer(p ServerParams) (*Server, error) {
 		grpc.MaxRecvMsgSize(int(cfg.MaxRecvBytes)),
 		grpc.MaxConcurrentStreams(uint32(cfg.MaxConcurrentStreams)),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.ConnectionTimeout(cfg.HandshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: cfg.KeepaliveTime, Timeout: cfg.KeepaliveTimeout,
 			MaxConnectionAge: cfg.MaxConnectionAge, MaxConnectionAgeGrace: cfg.MaxConnectionAgeGrace,
+			MaxConnectionIdle: cfg.MaxConnectionIdle,
 		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: cfg.KeepaliveMinTime, PermitWithoutStream: true}),
 		// Stop returns only when no handler runs any more: what they use is

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -68,4 +70,33 @@ func TestUnknownNamesAreMistakes(t *testing.T) {
 	if err := config.Load(&cfg, config.Map(nil)); err != nil || cfg != (logx.Config{Level: "info", Format: "json"}) {
 		t.Fatalf("%+v %v", cfg, err)
 	}
+}
+
+func TestSparse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var buf strings.Builder
+		log := logx.Sparse(logx.New(&buf, logx.Config{Level: "warn"}, "s"), 10*time.Second)
+		lines := func() []string {
+			defer buf.Reset()
+			return strings.Split(strings.TrimSpace(buf.String()), "\n")
+		}
+		log.Info("below the level, and not counted")
+		for range 1000 {
+			log.With("a", 1).WithGroup("g").Warn("flood")
+		}
+		if got := lines(); len(got) != 1 || !strings.Contains(got[0], `"flood"`) || strings.Contains(got[0], "left_out") {
+			t.Errorf("got %q", got)
+		}
+		time.Sleep(10 * time.Second) //nolint:forbidigo // the bubble's clock
+		log.Warn("again")
+		log.Warn("again")
+		if got := lines(); len(got) != 1 || !strings.Contains(got[0], `"left_out":999`) {
+			t.Errorf("got %q", got)
+		}
+		time.Sleep(time.Hour) //nolint:forbidigo // the bubble's clock
+		log.Warn("much later")
+		if got := lines(); len(got) != 1 || !strings.Contains(got[0], `"left_out":1`) {
+			t.Errorf("got %q", got)
+		}
+	})
 }

@@ -11,25 +11,39 @@ import (
 
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/config"
+	"github.com/axpchat/connector/services/internal/kit/grpcx"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
 	"github.com/axpchat/connector/services/internal/kit/logx"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 	orchestrator "github.com/axpchat/connector/services/session-orchestrator"
 )
 
+type settings struct {
+	Orchestrator orchestrator.Config
+	Internal     grpcx.InternalConfig
+}
+
+// Validate asks for what connector has in its own process: NATS, and a connection
+// to the gateway that nobody else hears.
+func (s *settings) Validate() []config.Mistake {
+	out := s.Internal.ServerMistakes("ORCHESTRATOR_GRPC_ADDR", s.Orchestrator.GRPCAddr, s.Orchestrator.GRPC)
+	if s.Orchestrator.Bus.URL == "" {
+		out = append(out, config.Mistake{Key: "NATS_URL", Problem: "is required"})
+	}
+	return out
+}
+
 func main() { os.Exit(lifecycle.Main("session-orchestrator", run)) }
 
 func run(ctx context.Context, env lifecycle.Env) (err error) {
-	var cfg orchestrator.Config
-	if handled, err := env.Command(&cfg); handled || err != nil {
+	var s settings
+	if handled, err := env.Command(&s); handled || err != nil {
 		return err
 	}
-	if cfg.Bus.URL == "" {
-		return config.Errors{{Key: "NATS_URL", Problem: "is required"}}
-	}
+	cfg := s.Orchestrator
 	log := logx.New(env.Stderr, cfg.Log, env.Name)
 	var effective strings.Builder
-	if err := config.Print(&effective, &cfg); err != nil {
+	if err := config.Print(&effective, &s); err != nil {
 		return err
 	}
 	log.InfoContext(ctx, "starting", "version", lifecycle.Version(), "config", effective.String())

@@ -5,11 +5,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"github.com/axpchat/connector/services/internal/kit/config"
@@ -115,5 +119,46 @@ func TestTheCommandNamesWhatIsMissing(t *testing.T) {
 	}})
 	if err == nil {
 		t.Error("it runs without a configuration")
+	}
+}
+
+// TestItRefusesToTalkInTheOpen checks that TLS with the gateway is off only where
+// somebody said so.
+func TestItRefusesToTalkInTheOpen(t *testing.T) {
+	files := []string{"GRPC_TLS_CERT_FILE", "GRPC_TLS_CLIENT_CA_FILE", "GRPC_TLS_KEY_FILE"}
+	for _, c := range []struct {
+		name string
+		vars map[string]string
+		want []string
+	}{
+		{"on every interface", nil, files},
+		{"by choice", map[string]string{"INTERNAL_TLS": "off"}, nil},
+		{"on this machine", map[string]string{"ORCHESTRATOR_GRPC_ADDR": "127.0.0.1:8083"}, nil},
+		{"with certificates", map[string]string{files[0]: "c", files[1]: "a", files[2]: "k"}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			vars := map[string]string{
+				"NATS_URL": "nats://127.0.0.1:1", "AXP_BASE_URL": "https://axp.example.com", "AXP_ACCOUNT_ID": axptest.AccountID, "AXP_CLIENT_ID": "client",
+				"AXP_CLIENT_SECRET": "secret", "AXP_APP_KEY": "key", "AXP_CHANNEL_PROVIDER_ID": axptest.ProviderID,
+				"WEBHOOK_PUBLIC_URL": "https://chat.example.com", "WEBHOOK_SECRET": "very-secret-0123456789",
+			}
+			maps.Copy(vars, c.vars)
+			err := run(t.Context(), lifecycle.Env{Name: "session-orchestrator", Args: []string{"config", "check"}, Stdout: io.Discard, Stderr: io.Discard, Sources: config.Sources{
+				Lookup:   func(key string) (string, bool) { v, ok := vars[key]; return v, ok },
+				ReadFile: func(string) ([]byte, error) { return nil, nil },
+			}})
+			var mistakes config.Errors
+			if errors.As(err, &mistakes) != (err != nil) {
+				t.Fatalf("got %v", err)
+			}
+			var keys []string
+			for _, m := range mistakes {
+				keys = append(keys, m.Key)
+			}
+			slices.Sort(keys)
+			if diff := cmp.Diff(c.want, keys); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }
