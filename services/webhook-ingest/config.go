@@ -15,7 +15,7 @@ import (
 // needs: NATS, log, admin address.
 type Config struct {
 	Addr             string        `env:"WEBHOOK_ADDR" default:":8082" doc:"Address for AXP's callbacks: POST /webhooks/axp/{account}/{key}."`
-	Accounts         []string      `env:"WEBHOOK_ACCOUNTS" doc:"AXP accounts whose callbacks are taken; empty: every one whose key is right." example:"ABCDEF"`
+	Accounts         []string      `env:"WEBHOOK_ACCOUNTS" reload:"true" doc:"AXP accounts whose callbacks are taken; empty: every one whose key is right." example:"ABCDEF"`
 	ChannelProviders []string      `env:"WEBHOOK_CHANNEL_PROVIDERS" doc:"Channel providers whose events clients are told; those of others are set aside. Empty: all." example:"fjord-bikes-webchat"`
 	AllowedNetworks  []string      `env:"WEBHOOK_ALLOWED_NETWORKS" doc:"Addresses and ranges that callbacks are taken from; empty: any. AXP documents none." example:"203.0.113.0/24"`
 	TrustedProxies   []string      `env:"WEBHOOK_TRUSTED_PROXIES" doc:"Addresses and ranges of our own proxies, whose X-Forwarded-For is believed for WEBHOOK_ALLOWED_NETWORKS." example:"10.0.0.0/8"`

@@ -30,8 +30,9 @@ var _ lifecycle.Component = (*Ingest)(nil)
 
 // Ingest takes AXP's callbacks. It is safe for concurrent use.
 type Ingest struct {
-	server *httpx.Server
-	bus    *bus.Bus
+	server   *httpx.Server
+	callback *callback.Handler
+	bus      *bus.Bus
 }
 
 // New builds the service and binds its address. A listener that was given
@@ -79,8 +80,12 @@ func New(ctx context.Context, p Params) (*Ingest, error) {
 			return nil, fmt.Errorf("webhook-ingest: listen on WEBHOOK_ADDR: %w", err)
 		}
 	}
-	return &Ingest{server: httpx.NewServer("webhook-ingest", lis, routes(p, handler), c.HTTP, p.Log), bus: p.Bus}, nil
+	return &Ingest{server: httpx.NewServer("webhook-ingest", lis, routes(p, handler), c.HTTP, p.Log), callback: handler, bus: p.Bus}, nil
 }
+
+// Reload puts into force what of a configuration may change while the service
+// runs: the accounts whose callbacks are taken.
+func (i *Ingest) Reload(c Config) { i.callback.SetAccounts(c.Accounts) }
 
 // waiting counts what was set aside for an operator.
 func waiting(ctx context.Context, b *bus.Bus) (uint64, error) {

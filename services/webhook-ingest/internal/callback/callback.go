@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -65,9 +66,10 @@ const leastStoreTime = 500 * time.Millisecond
 
 // Handler serves AXP's webhook. It is safe for concurrent use.
 type Handler struct {
-	p       Params
-	metrics *metrics
-	slots   chan struct{}
+	p        Params
+	metrics  *metrics
+	slots    chan struct{}
+	accounts atomic.Pointer[[]string] // never changed, only replaced
 }
 
 // New makes a handler.
@@ -76,7 +78,16 @@ func New(p Params) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{p: p, metrics: m, slots: make(chan struct{}, max(p.Limits.Concurrent, 1))}, nil
+	h := &Handler{p: p, metrics: m, slots: make(chan struct{}, max(p.Limits.Concurrent, 1))}
+	h.SetAccounts(p.Accounts)
+	return h, nil
+}
+
+// SetAccounts replaces the accounts whose calls are taken. Calls that are under
+// way are not affected.
+func (h *Handler) SetAccounts(accounts []string) {
+	own := slices.Clone(accounts)
+	h.accounts.Store(&own)
 }
 
 // Pattern is where the handler is mounted; all methods, since a wrong one is
@@ -177,7 +188,8 @@ func (h *Handler) check(r *http.Request, account string) *refusal {
 	// The key is checked in any case, so that the time does not tell which of the
 	// conditions failed.
 	known := h.p.Keys.CheckCallbackKey(account, r.PathValue("key"))
-	known = isAccount(account) && (len(h.p.Accounts) == 0 || containsFold(h.p.Accounts, account)) && known
+	served := *h.accounts.Load()
+	known = isAccount(account) && (len(served) == 0 || containsFold(served, account)) && known
 	switch encoding := strings.TrimSpace(r.Header.Get("Content-Encoding")); {
 	case r.Method != http.MethodPost:
 		return refuse(http.StatusMethodNotAllowed, resultMethod, "only POST is served here")
