@@ -590,8 +590,14 @@ type EngagementRecord struct {
 	AttemptTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=attempt_time,json=attemptTime,proto3" json:"attempt_time,omitempty"`
 	// The newest event of each connection, so that late copies change nothing.
 	ConnectionTimes map[string]*timestamppb.Timestamp `protobuf:"bytes,8,rep,name=connection_times,json=connectionTimes,proto3" json:"connection_times,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// When the engagement became active, until the journal has been told so.
+	UntoldActiveTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=untold_active_time,json=untoldActiveTime,proto3" json:"untold_active_time,omitempty"`
+	// When the engagement's end was stored, until the journal has been told so.
+	UntoldEndTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=untold_end_time,json=untoldEndTime,proto3" json:"untold_end_time,omitempty"`
+	// Dialogs that should have ended and that AXP could not be made to end yet.
+	LeftDialogs   []*LeftDialog `protobuf:"bytes,11,rep,name=left_dialogs,json=leftDialogs,proto3" json:"left_dialogs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EngagementRecord) Reset() {
@@ -680,6 +686,138 @@ func (x *EngagementRecord) GetConnectionTimes() map[string]*timestamppb.Timestam
 	return nil
 }
 
+func (x *EngagementRecord) GetUntoldActiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UntoldActiveTime
+	}
+	return nil
+}
+
+func (x *EngagementRecord) GetUntoldEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UntoldEndTime
+	}
+	return nil
+}
+
+func (x *EngagementRecord) GetLeftDialogs() []*LeftDialog {
+	if x != nil {
+		return x.LeftDialogs
+	}
+	return nil
+}
+
+// A dialog that nobody wants any more.
+type LeftDialog struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// AXP's id of the engagement.
+	AxpEngagementId string `protobuf:"bytes,1,opt,name=axp_engagement_id,json=axpEngagementId,proto3" json:"axp_engagement_id,omitempty"`
+	// AXP's id of the dialog.
+	AxpDialogId   string `protobuf:"bytes,2,opt,name=axp_dialog_id,json=axpDialogId,proto3" json:"axp_dialog_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeftDialog) Reset() {
+	*x = LeftDialog{}
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeftDialog) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeftDialog) ProtoMessage() {}
+
+func (x *LeftDialog) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeftDialog.ProtoReflect.Descriptor instead.
+func (*LeftDialog) Descriptor() ([]byte, []int) {
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *LeftDialog) GetAxpEngagementId() string {
+	if x != nil {
+		return x.AxpEngagementId
+	}
+	return ""
+}
+
+func (x *LeftDialog) GetAxpDialogId() string {
+	if x != nil {
+		return x.AxpDialogId
+	}
+	return ""
+}
+
+// Which secret makes callback keys and proofs, in the bucket INDEX: what the
+// replicas have agreed on. Secrets are named by their fingerprints.
+type SecretAgreement struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The secret in use.
+	Current string `protobuf:"bytes,1,opt,name=current,proto3" json:"current,omitempty"`
+	// Secrets that were in use before, newest last; at most eight.
+	Superseded    []string `protobuf:"bytes,2,rep,name=superseded,proto3" json:"superseded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretAgreement) Reset() {
+	*x = SecretAgreement{}
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretAgreement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretAgreement) ProtoMessage() {}
+
+func (x *SecretAgreement) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretAgreement.ProtoReflect.Descriptor instead.
+func (*SecretAgreement) Descriptor() ([]byte, []int) {
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SecretAgreement) GetCurrent() string {
+	if x != nil {
+		return x.Current
+	}
+	return ""
+}
+
+func (x *SecretAgreement) GetSuperseded() []string {
+	if x != nil {
+		return x.Superseded
+	}
+	return nil
+}
+
 // Where something of AXP's belongs, in the bucket INDEX.
 type IndexRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -695,7 +833,7 @@ type IndexRecord struct {
 
 func (x *IndexRecord) Reset() {
 	*x = IndexRecord{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[7]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -707,7 +845,7 @@ func (x *IndexRecord) String() string {
 func (*IndexRecord) ProtoMessage() {}
 
 func (x *IndexRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[7]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -720,7 +858,7 @@ func (x *IndexRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IndexRecord.ProtoReflect.Descriptor instead.
 func (*IndexRecord) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{7}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *IndexRecord) GetAccount() string {
@@ -759,7 +897,7 @@ type SentRecord struct {
 
 func (x *SentRecord) Reset() {
 	*x = SentRecord{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[8]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +909,7 @@ func (x *SentRecord) String() string {
 func (*SentRecord) ProtoMessage() {}
 
 func (x *SentRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[8]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +922,7 @@ func (x *SentRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SentRecord.ProtoReflect.Descriptor instead.
 func (*SentRecord) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{8}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SentRecord) GetContentHash() []byte {
@@ -835,7 +973,7 @@ type TicketRecord struct {
 
 func (x *TicketRecord) Reset() {
 	*x = TicketRecord{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[9]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +985,7 @@ func (x *TicketRecord) String() string {
 func (*TicketRecord) ProtoMessage() {}
 
 func (x *TicketRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[9]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +998,7 @@ func (x *TicketRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TicketRecord.ProtoReflect.Descriptor instead.
 func (*TicketRecord) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{9}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TicketRecord) GetAccount() string {
@@ -975,7 +1113,7 @@ const file_axpchat_bus_v1_record_proto_rawDesc = "" +
 	"\n" +
 	"flush_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\tflushTime\x12\x1a\n" +
 	"\bflushing\x18\x0f \x01(\bR\bflushing\x121\n" +
-	"\x15spare_axp_session_ids\x18\x10 \x03(\tR\x12spareAxpSessionIds\"\x92\x04\n" +
+	"\x15spare_axp_session_ids\x18\x10 \x03(\tR\x12spareAxpSessionIds\"\xdf\x05\n" +
 	"\x10EngagementRecord\x126\n" +
 	"\n" +
 	"engagement\x18\x01 \x01(\v2\x16.axpchat.v1.EngagementR\n" +
@@ -986,10 +1124,23 @@ const file_axpchat_bus_v1_record_proto_rawDesc = "" +
 	"\frequest_hash\x18\x05 \x01(\fR\vrequestHash\x124\n" +
 	"\x16customer_connection_id\x18\x06 \x01(\tR\x14customerConnectionId\x12=\n" +
 	"\fattempt_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vattemptTime\x12`\n" +
-	"\x10connection_times\x18\b \x03(\v25.axpchat.bus.v1.EngagementRecord.ConnectionTimesEntryR\x0fconnectionTimes\x1a^\n" +
+	"\x10connection_times\x18\b \x03(\v25.axpchat.bus.v1.EngagementRecord.ConnectionTimesEntryR\x0fconnectionTimes\x12H\n" +
+	"\x12untold_active_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x10untoldActiveTime\x12B\n" +
+	"\x0funtold_end_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\runtoldEndTime\x12=\n" +
+	"\fleft_dialogs\x18\v \x03(\v2\x1a.axpchat.bus.v1.LeftDialogR\vleftDialogs\x1a^\n" +
 	"\x14ConnectionTimesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
-	"\x05value\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05value:\x028\x01\"k\n" +
+	"\x05value\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05value:\x028\x01\"\\\n" +
+	"\n" +
+	"LeftDialog\x12*\n" +
+	"\x11axp_engagement_id\x18\x01 \x01(\tR\x0faxpEngagementId\x12\"\n" +
+	"\raxp_dialog_id\x18\x02 \x01(\tR\vaxpDialogId\"K\n" +
+	"\x0fSecretAgreement\x12\x18\n" +
+	"\acurrent\x18\x01 \x01(\tR\acurrent\x12\x1e\n" +
+	"\n" +
+	"superseded\x18\x02 \x03(\tR\n" +
+	"superseded\"k\n" +
 	"\vIndexRecord\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1d\n" +
 	"\n" +
@@ -1031,7 +1182,7 @@ func file_axpchat_bus_v1_record_proto_rawDescGZIP() []byte {
 	return file_axpchat_bus_v1_record_proto_rawDescData
 }
 
-var file_axpchat_bus_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_axpchat_bus_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_axpchat_bus_v1_record_proto_goTypes = []any{
 	(*EventRecord)(nil),                 // 0: axpchat.bus.v1.EventRecord
 	(*UnroutedRecord)(nil),              // 1: axpchat.bus.v1.UnroutedRecord
@@ -1040,49 +1191,54 @@ var file_axpchat_bus_v1_record_proto_goTypes = []any{
 	(*OutboxEnd)(nil),                   // 4: axpchat.bus.v1.OutboxEnd
 	(*SessionRecord)(nil),               // 5: axpchat.bus.v1.SessionRecord
 	(*EngagementRecord)(nil),            // 6: axpchat.bus.v1.EngagementRecord
-	(*IndexRecord)(nil),                 // 7: axpchat.bus.v1.IndexRecord
-	(*SentRecord)(nil),                  // 8: axpchat.bus.v1.SentRecord
-	(*TicketRecord)(nil),                // 9: axpchat.bus.v1.TicketRecord
-	nil,                                 // 10: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
-	nil,                                 // 11: axpchat.bus.v1.TicketRecord.IdentifiersEntry
-	(*v1.Event)(nil),                    // 12: axpchat.v1.Event
-	(*timestamppb.Timestamp)(nil),       // 13: google.protobuf.Timestamp
-	(*v1.SendMessageRequest)(nil),       // 14: axpchat.v1.SendMessageRequest
-	(v1.CloseReason)(0),                 // 15: axpchat.v1.CloseReason
-	(*v1.Session)(nil),                  // 16: axpchat.v1.Session
-	(*v1.Engagement)(nil),               // 17: axpchat.v1.Engagement
-	(v1.TicketUse)(0),                   // 18: axpchat.v1.TicketUse
-	(*v1.CustomerIdentifierValues)(nil), // 19: axpchat.v1.CustomerIdentifierValues
+	(*LeftDialog)(nil),                  // 7: axpchat.bus.v1.LeftDialog
+	(*SecretAgreement)(nil),             // 8: axpchat.bus.v1.SecretAgreement
+	(*IndexRecord)(nil),                 // 9: axpchat.bus.v1.IndexRecord
+	(*SentRecord)(nil),                  // 10: axpchat.bus.v1.SentRecord
+	(*TicketRecord)(nil),                // 11: axpchat.bus.v1.TicketRecord
+	nil,                                 // 12: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
+	nil,                                 // 13: axpchat.bus.v1.TicketRecord.IdentifiersEntry
+	(*v1.Event)(nil),                    // 14: axpchat.v1.Event
+	(*timestamppb.Timestamp)(nil),       // 15: google.protobuf.Timestamp
+	(*v1.SendMessageRequest)(nil),       // 16: axpchat.v1.SendMessageRequest
+	(v1.CloseReason)(0),                 // 17: axpchat.v1.CloseReason
+	(*v1.Session)(nil),                  // 18: axpchat.v1.Session
+	(*v1.Engagement)(nil),               // 19: axpchat.v1.Engagement
+	(v1.TicketUse)(0),                   // 20: axpchat.v1.TicketUse
+	(*v1.CustomerIdentifierValues)(nil), // 21: axpchat.v1.CustomerIdentifierValues
 }
 var file_axpchat_bus_v1_record_proto_depIdxs = []int32{
-	12, // 0: axpchat.bus.v1.EventRecord.event:type_name -> axpchat.v1.Event
-	13, // 1: axpchat.bus.v1.UnroutedRecord.receive_time:type_name -> google.protobuf.Timestamp
+	14, // 0: axpchat.bus.v1.EventRecord.event:type_name -> axpchat.v1.Event
+	15, // 1: axpchat.bus.v1.UnroutedRecord.receive_time:type_name -> google.protobuf.Timestamp
 	3,  // 2: axpchat.bus.v1.OutboxEntry.message:type_name -> axpchat.bus.v1.OutboxMessage
 	4,  // 3: axpchat.bus.v1.OutboxEntry.end:type_name -> axpchat.bus.v1.OutboxEnd
-	13, // 4: axpchat.bus.v1.OutboxEntry.accept_time:type_name -> google.protobuf.Timestamp
-	14, // 5: axpchat.bus.v1.OutboxMessage.request:type_name -> axpchat.v1.SendMessageRequest
-	15, // 6: axpchat.bus.v1.OutboxEnd.reason:type_name -> axpchat.v1.CloseReason
-	16, // 7: axpchat.bus.v1.SessionRecord.session:type_name -> axpchat.v1.Session
-	13, // 8: axpchat.bus.v1.SessionRecord.attempt_time:type_name -> google.protobuf.Timestamp
-	13, // 9: axpchat.bus.v1.SessionRecord.activity_time:type_name -> google.protobuf.Timestamp
-	13, // 10: axpchat.bus.v1.SessionRecord.presence_time:type_name -> google.protobuf.Timestamp
-	13, // 11: axpchat.bus.v1.SessionRecord.idle_warn_time:type_name -> google.protobuf.Timestamp
-	13, // 12: axpchat.bus.v1.SessionRecord.flush_time:type_name -> google.protobuf.Timestamp
-	17, // 13: axpchat.bus.v1.EngagementRecord.engagement:type_name -> axpchat.v1.Engagement
-	13, // 14: axpchat.bus.v1.EngagementRecord.attempt_time:type_name -> google.protobuf.Timestamp
-	10, // 15: axpchat.bus.v1.EngagementRecord.connection_times:type_name -> axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
-	13, // 16: axpchat.bus.v1.SentRecord.accept_time:type_name -> google.protobuf.Timestamp
-	18, // 17: axpchat.bus.v1.TicketRecord.use:type_name -> axpchat.v1.TicketUse
-	13, // 18: axpchat.bus.v1.TicketRecord.token_expire_time:type_name -> google.protobuf.Timestamp
-	11, // 19: axpchat.bus.v1.TicketRecord.identifiers:type_name -> axpchat.bus.v1.TicketRecord.IdentifiersEntry
-	13, // 20: axpchat.bus.v1.TicketRecord.expire_time:type_name -> google.protobuf.Timestamp
-	13, // 21: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry.value:type_name -> google.protobuf.Timestamp
-	19, // 22: axpchat.bus.v1.TicketRecord.IdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	15, // 4: axpchat.bus.v1.OutboxEntry.accept_time:type_name -> google.protobuf.Timestamp
+	16, // 5: axpchat.bus.v1.OutboxMessage.request:type_name -> axpchat.v1.SendMessageRequest
+	17, // 6: axpchat.bus.v1.OutboxEnd.reason:type_name -> axpchat.v1.CloseReason
+	18, // 7: axpchat.bus.v1.SessionRecord.session:type_name -> axpchat.v1.Session
+	15, // 8: axpchat.bus.v1.SessionRecord.attempt_time:type_name -> google.protobuf.Timestamp
+	15, // 9: axpchat.bus.v1.SessionRecord.activity_time:type_name -> google.protobuf.Timestamp
+	15, // 10: axpchat.bus.v1.SessionRecord.presence_time:type_name -> google.protobuf.Timestamp
+	15, // 11: axpchat.bus.v1.SessionRecord.idle_warn_time:type_name -> google.protobuf.Timestamp
+	15, // 12: axpchat.bus.v1.SessionRecord.flush_time:type_name -> google.protobuf.Timestamp
+	19, // 13: axpchat.bus.v1.EngagementRecord.engagement:type_name -> axpchat.v1.Engagement
+	15, // 14: axpchat.bus.v1.EngagementRecord.attempt_time:type_name -> google.protobuf.Timestamp
+	12, // 15: axpchat.bus.v1.EngagementRecord.connection_times:type_name -> axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
+	15, // 16: axpchat.bus.v1.EngagementRecord.untold_active_time:type_name -> google.protobuf.Timestamp
+	15, // 17: axpchat.bus.v1.EngagementRecord.untold_end_time:type_name -> google.protobuf.Timestamp
+	7,  // 18: axpchat.bus.v1.EngagementRecord.left_dialogs:type_name -> axpchat.bus.v1.LeftDialog
+	15, // 19: axpchat.bus.v1.SentRecord.accept_time:type_name -> google.protobuf.Timestamp
+	20, // 20: axpchat.bus.v1.TicketRecord.use:type_name -> axpchat.v1.TicketUse
+	15, // 21: axpchat.bus.v1.TicketRecord.token_expire_time:type_name -> google.protobuf.Timestamp
+	13, // 22: axpchat.bus.v1.TicketRecord.identifiers:type_name -> axpchat.bus.v1.TicketRecord.IdentifiersEntry
+	15, // 23: axpchat.bus.v1.TicketRecord.expire_time:type_name -> google.protobuf.Timestamp
+	15, // 24: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry.value:type_name -> google.protobuf.Timestamp
+	21, // 25: axpchat.bus.v1.TicketRecord.IdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_axpchat_bus_v1_record_proto_init() }
@@ -1100,7 +1256,7 @@ func file_axpchat_bus_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_axpchat_bus_v1_record_proto_rawDesc), len(file_axpchat_bus_v1_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -267,6 +267,7 @@ func (s *Service) remove(ctx context.Context, ref records.Ref) error {
 		_, err := s.records.Change(ctx, ref, func(r *busv1.EngagementRecord) error {
 			if state.HalfMade(r) {
 				state.Terminate(r, r.GetEngagement().GetEndReason(), s.now())
+				r.AttemptTime = nil // that AXP has nothing of it is known
 			}
 			return nil
 		})

@@ -104,7 +104,8 @@ func (s *Service) order(ctx context.Context, ref records.Ref, asking string, rea
 }
 
 // Disconnect ends the dialog in AXP and then the engagement. One that is gone
-// already counts as ended. It is safe to repeat.
+// already counts as ended. It is safe to repeat. A dialog that could not be ended
+// is noted as left, so that it is found should the caller give up.
 func (s *Service) Disconnect(ctx context.Context, ref records.Ref, reason axpchatv1.CloseReason) error {
 	rec, _, err := s.records.Get(ctx, ref)
 	if errors.Is(err, bus.ErrNotFound) {
@@ -125,11 +126,12 @@ func (s *Service) Disconnect(ctx context.Context, ref records.Ref, reason axpcha
 		SessionID: rec.GetAxpSessionId(), DialogID: e.GetAxpDialogId(), Reason: convert.Reason(reason),
 		CorrelationID: e.GetEngagementId(),
 	})
-	if err != nil && (axp.Temporary(err) || axp.IsCredentials(err) || !s.gone(ctx, client, rec)) {
-		return err
+	if err != nil && (axp.Temporary(err) || axp.IsCredentials(err) || !s.gone(ctx, client, e.GetAxpEngagementId(), e.GetAxpDialogId())) {
+		return errors.Join(err, s.leave(ctx, rec, e.GetAxpEngagementId(), e.GetAxpDialogId()))
 	}
 	_, err = s.records.Change(ctx, ref, func(rec *busv1.EngagementRecord) error {
 		state.Terminate(rec, reason, s.now())
+		state.Gone(rec, e.GetAxpDialogId())
 		return nil
 	})
 	if err != nil && !errors.Is(err, bus.ErrNotFound) {
@@ -140,12 +142,12 @@ func (s *Service) Disconnect(ctx context.Context, ref records.Ref, reason axpcha
 
 // gone asks AXP whether a dialog that could not be disconnected has ended: the
 // answer to disconnecting one twice is not documented.
-func (s *Service) gone(ctx context.Context, client *axp.Client, rec *busv1.EngagementRecord) bool {
-	e, err := client.GetEngagement(ctx, rec.GetEngagement().GetAxpEngagementId())
+func (s *Service) gone(ctx context.Context, client *axp.Client, engagement, dialog string) bool {
+	e, err := client.GetEngagement(ctx, engagement)
 	if err != nil {
 		return axp.IsNotFound(err)
 	}
-	d, ok := e.DialogByID(rec.GetEngagement().GetAxpDialogId())
+	d, ok := e.DialogByID(dialog)
 	return !ok || d.DialogStatus == axp.DialogTerminated || d.DialogStatus == axp.DialogTerminating
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -148,7 +149,9 @@ func (s *Service) adopt(ctx context.Context, client *axp.Client, rec *busv1.Enga
 	}
 	for _, p := range found {
 		if p.dialog.DialogID != next.GetEngagement().GetAxpDialogId() {
-			s.drop(ctx, client, next.GetAxpSessionId(), p.engagement, p.dialog.DialogID)
+			if err := s.drop(ctx, client, next, p.engagement, p.dialog.DialogID); err != nil {
+				s.log.ErrorContext(ctx, "a surplus dialog stays in AXP", "error", err)
+			}
 		}
 	}
 	return next, nil
@@ -196,16 +199,22 @@ func ourConnection(rec *busv1.EngagementRecord, d *axp.Dialog) *axp.Connection {
 	return nil
 }
 
-// drop disconnects a dialog too many. Failing is logged and counted by nobody
-// else: AXP shows such a dialog to an agent as a customer who says nothing.
-func (s *Service) drop(ctx context.Context, client *axp.Client, axpSession, axpEngagement, axpDialog string) {
+// drop disconnects a dialog too many, or AXP shows it to an agent as a customer
+// who says nothing. One that stays is noted; an error says that it could not even
+// be.
+func (s *Service) drop(ctx context.Context, client *axp.Client, rec *busv1.EngagementRecord, axpEngagement, axpDialog string) error {
 	s.surplus.Add(ctx, 1)
 	err := client.DisconnectEngagement(ctx, axpEngagement, axp.DisconnectEngagement{
-		SessionID: axpSession, DialogID: axpDialog, Reason: axp.ReasonSystemClosed,
+		SessionID: rec.GetAxpSessionId(), DialogID: axpDialog, Reason: axp.ReasonSystemClosed,
 	})
-	if err != nil {
-		s.log.WarnContext(ctx, "a surplus dialog stays in AXP", "error", err)
+	if err == nil {
+		return nil
 	}
+	s.log.WarnContext(ctx, "a surplus dialog stays in AXP for now", "error", err)
+	if !axp.Temporary(err) && !axp.IsCredentials(err) && s.gone(ctx, client, axpEngagement, axpDialog) {
+		return nil
+	}
+	return s.leave(ctx, rec, axpEngagement, axpDialog)
 }
 
 // release lets the next attempt begin at once, unless somebody has taken the
@@ -291,14 +300,18 @@ func (s *Service) Refresh(ctx context.Context, ref records.Ref) error {
 
 // Surplus deals with a dialog that a callback shows to be created for an
 // engagement which is bound to another dialog or was given up: it is
-// disconnected, or an agent would be offered a customer who is not there.
+// disconnected, or an agent would be offered a customer who is not there. An error
+// asks to be called again.
 func (s *Service) Surplus(ctx context.Context, account string, e *axpchatv1.EngagementCreated) error {
 	client, err := s.accounts.Client(account)
 	if err != nil || e.GetAxpSessionId() == "" || e.GetAxpDialogId() == "" {
 		return err
 	}
-	s.drop(ctx, client, e.GetAxpSessionId(), e.GetAxpEngagementId(), e.GetAxpDialogId())
-	return nil
+	session, engagement, _ := strings.Cut(e.GetProviderDialogId(), ".")
+	return s.drop(ctx, client, &busv1.EngagementRecord{
+		Account: account, AxpSessionId: e.GetAxpSessionId(),
+		Engagement: &axpchatv1.Engagement{SessionId: session, EngagementId: engagement},
+	}, e.GetAxpEngagementId(), e.GetAxpDialogId())
 }
 
 // index lets callbacks find the engagement by something of AXP's, should they

@@ -39,6 +39,9 @@ type Journal struct {
 // New makes a journal over the bus; now is the clock.
 func New(b *bus.Bus, now func() time.Time) *Journal { return &Journal{bus: b, now: now} }
 
+// Now is the journal's clock.
+func (j *Journal) Now() time.Time { return j.now() }
+
 // Accepted tells that the connector holds a message durably.
 func (j *Journal) Accepted(ctx context.Context, e *busv1.OutboxEntry) error {
 	return j.ofMessage(ctx, e, accepted, &axpchatv1.Event{
@@ -80,7 +83,7 @@ func (j *Journal) ofMessage(ctx context.Context, e *busv1.OutboxEntry, suffix st
 
 // Active tells that messages flow in the engagement.
 func (j *Journal) Active(ctx context.Context, rec *busv1.EngagementRecord) error {
-	return j.ofEngagement(ctx, rec, active, &axpchatv1.Event{
+	return j.ofEngagement(ctx, rec, active, rec.GetUntoldActiveTime(), &axpchatv1.Event{
 		EventTime: rec.GetEngagement().GetActiveTime(),
 		Payload:   &axpchatv1.Event_EngagementActive{EngagementActive: &axpchatv1.EngagementActive{Engagement: copyOf(rec)}},
 	})
@@ -89,7 +92,7 @@ func (j *Journal) Active(ctx context.Context, rec *busv1.EngagementRecord) error
 // Terminated tells that the engagement is over. However many see the end, it
 // is one event.
 func (j *Journal) Terminated(ctx context.Context, rec *busv1.EngagementRecord) error {
-	return j.ofEngagement(ctx, rec, terminated, &axpchatv1.Event{
+	return j.ofEngagement(ctx, rec, terminated, rec.GetUntoldEndTime(), &axpchatv1.Event{
 		EventTime: rec.GetEngagement().GetEndTime(),
 		Payload: &axpchatv1.Event_EngagementTerminated{EngagementTerminated: &axpchatv1.EngagementTerminated{
 			Reason: rec.GetEngagement().GetEndReason(), Engagement: copyOf(rec),
@@ -148,9 +151,18 @@ func copyOf(rec *busv1.EngagementRecord) *axpchatv1.Engagement {
 	return proto.CloneOf(rec.GetEngagement())
 }
 
-func (j *Journal) ofEngagement(ctx context.Context, rec *busv1.EngagementRecord, suffix string, ev *axpchatv1.Event) error {
-	ev.EventId = rec.GetEngagement().GetEngagementId() + suffix
-	ev.SessionId, ev.EngagementId = rec.GetEngagement().GetSessionId(), rec.GetEngagement().GetEngagementId()
+// ofEngagement tells of a turn that was stored at a time. NATS knows copies for a
+// while only, so a turn that was stored long ago is looked for first.
+func (j *Journal) ofEngagement(ctx context.Context, rec *busv1.EngagementRecord, suffix string, stored *timestamppb.Timestamp, ev *axpchatv1.Event) error {
+	e := rec.GetEngagement()
+	ev.EventId, ev.SessionId, ev.EngagementId = e.GetEngagementId()+suffix, e.GetSessionId(), e.GetEngagementId()
+	if stored != nil && j.now().Sub(stored.AsTime()) > j.bus.Config().DuplicateWindow/2 {
+		told := false
+		err := j.each(ctx, rec.GetAccount(), e.GetSessionId(), func(have *axpchatv1.Event) { told = told || have.GetEventId() == ev.GetEventId() })
+		if err != nil || told {
+			return err
+		}
+	}
 	return j.publish(ctx, rec.GetAccount(), ev)
 }
 

@@ -12,6 +12,9 @@
 //   - An engagement half-created: the dialog is adopted or the record goes.
 //   - An engagement that should have ended, or is open in a session that is closed
 //     or gone: its end is ordered (again), behind what the customer has sent.
+//   - A dialog that should have ended and that AXP could not be made to end: a
+//     surplus one, or one whose end the outbox has given up.
+//   - A turn of an engagement that was stored but that the journal was not told of.
 //
 // Every step is safe to repeat and to be done by two at a time. The replicas
 // share the sessions, and each does so many steps per second at most: AXP's limits

@@ -33,6 +33,7 @@ type Engagements interface {
 	Resolve(ctx context.Context, ref records.Ref) error
 	AskEnd(ctx context.Context, ref records.Ref, reason axpchatv1.CloseReason) error
 	AskEndAgain(ctx context.Context, ref records.Ref, round string) error
+	Clear(ctx context.Context, ref records.Ref) error
 }
 
 // Overdue tells what should have been done before.
@@ -127,9 +128,13 @@ func (r *Reaper) Sweep(ctx context.Context) error {
 		return err
 	}
 	err = r.p.Bus.Engagements.Scan(ctx, func(_ string, rec *busv1.EngagementRecord, stored time.Time) {
-		if mine.Mine(rec.GetEngagement().GetSessionId()) && r.old(stored) && !state.Over(rec.GetEngagement().GetStatus()) {
+		if !mine.Mine(rec.GetEngagement().GetSessionId()) || !r.old(stored) {
+			return
+		}
+		if !state.Over(rec.GetEngagement().GetStatus()) {
 			todo = append(todo, r.engagement(rec))
 		}
+		todo = append(todo, r.left(rec)...)
 	})
 	if err != nil {
 		return err
@@ -195,6 +200,22 @@ func (r *Reaper) engagement(rec *busv1.EngagementRecord) step {
 	default:
 		return step{"open_engagement", func(ctx context.Context) error { return r.orphan(ctx, ref) }}
 	}
+}
+
+// left finds what an engagement has left behind: a turn that the journal was not
+// told of, and dialogs that AXP could not be made to end.
+func (r *Reaper) left(rec *busv1.EngagementRecord) []step {
+	var kind string
+	switch {
+	case len(rec.GetLeftDialogs()) > 0, state.Unclear(rec):
+		kind = "left_dialog"
+	case state.Untold(rec):
+		kind = "untold_turn"
+	default:
+		return nil
+	}
+	ref := records.RefOf(rec)
+	return []step{{kind, func(ctx context.Context) error { return r.p.Engagements.Clear(ctx, ref) }}}
 }
 
 // orphan orders the end of an engagement whose session is closed or gone.

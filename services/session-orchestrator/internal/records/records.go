@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	orchestratorv1 "github.com/axpchat/connector/gen/axpchat/orchestrator/v1"
@@ -105,18 +106,29 @@ func (r *Records) Engagement(ctx context.Context, session *busv1.SessionRecord, 
 	return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_ENGAGEMENT_NOT_FOUND, "the session has no such engagement")
 }
 
-// Get reads an engagement's record; bus.ErrNotFound where there is none.
+// Get reads an engagement's record; bus.ErrNotFound where there is none. Where
+// the journal has not been told of a turn yet, it is told first: whoever reads a
+// turn may act on it, and what comes of that must stand behind it.
 func (r *Records) Get(ctx context.Context, ref Ref) (*busv1.EngagementRecord, uint64, error) {
 	if !bus.ValidToken(ref.Account) || !bus.ValidToken(ref.Session) || !bus.ValidToken(ref.Engagement) {
 		return nil, 0, bus.ErrNotFound
 	}
-	return r.bus.Engagements.Get(ctx, ref.Key())
+	rec, rev, err := r.bus.Engagements.Get(ctx, ref.Key())
+	if err != nil {
+		return nil, 0, err
+	}
+	return r.settle(ctx, ref, rec, rev)
 }
 
-// Change lets f change an engagement's record, tells of the turn that this
-// makes in its life, and stores it; all of it again where somebody else was
-// faster. f may run several times. The record as it then is is returned;
-// bus.ErrNotFound where there is none.
+// Change lets f change an engagement's record, stores it and tells of the turn
+// that this makes in its life; all of it again where somebody else was faster. f
+// may run several times. The record as it then is is returned; bus.ErrNotFound
+// where there is none.
+//
+// A turn is stored together with the mark that it is to be told, and told then:
+// were it told first, one who lost the race for the record could tell that the
+// chat is active after the winner has told its end. What a crash keeps back is
+// told by whoever reads the record next.
 func (r *Records) Change(ctx context.Context, ref Ref, f func(*busv1.EngagementRecord) error) (*busv1.EngagementRecord, error) {
 	for range changeAttempts {
 		have, rev, err := r.Get(ctx, ref)
@@ -130,12 +142,11 @@ func (r *Records) Change(ctx context.Context, ref Ref, f func(*busv1.EngagementR
 		if proto.Equal(have, next) {
 			return have, nil
 		}
-		if err := r.tell(ctx, have, next); err != nil {
-			return nil, err
-		}
-		_, err = r.bus.Engagements.Update(ctx, ref.Key(), next, rev)
+		r.mark(have, next)
+		rev, err = r.bus.Engagements.Update(ctx, ref.Key(), next, rev)
 		if err == nil {
-			return next, nil
+			next, _, err = r.settle(ctx, ref, next, rev)
+			return next, err
 		}
 		if !errors.Is(err, bus.ErrConflict) {
 			return nil, err
@@ -144,19 +155,44 @@ func (r *Records) Change(ctx context.Context, ref Ref, f func(*busv1.EngagementR
 	return nil, fmt.Errorf("engagement: %w %d times in a row", bus.ErrConflict, changeAttempts)
 }
 
-// tell writes the events of a turn.
-func (r *Records) tell(ctx context.Context, have, next *busv1.EngagementRecord) error {
+// mark notes which turn is to be told.
+func (r *Records) mark(have, next *busv1.EngagementRecord) {
 	was, is := have.GetEngagement().GetStatus(), next.GetEngagement().GetStatus()
-	if was == is {
-		return nil
+	switch {
+	case was == is:
+	case is == axpchatv1.EngagementStatus_ENGAGEMENT_STATUS_ACTIVE:
+		next.UntoldActiveTime = timestamppb.New(r.journal.Now())
+	case state.Over(is) && !state.Over(was):
+		next.UntoldEndTime = timestamppb.New(r.journal.Now())
 	}
-	if is == axpchatv1.EngagementStatus_ENGAGEMENT_STATUS_ACTIVE {
-		return r.journal.Active(ctx, next)
+}
+
+// settle tells of the turn that is marked and takes the mark away. Where somebody
+// else has changed the record meanwhile, he has told of it as well: the record is
+// returned as it was read, and its revision is as old.
+func (r *Records) settle(ctx context.Context, ref Ref, rec *busv1.EngagementRecord, rev uint64) (*busv1.EngagementRecord, uint64, error) {
+	if !state.Untold(rec) {
+		return rec, rev, nil
 	}
-	if state.Over(is) && !state.Over(was) {
-		return r.journal.Terminated(ctx, next)
+	if rec.GetUntoldActiveTime() != nil {
+		if err := r.journal.Active(ctx, rec); err != nil {
+			return nil, 0, err
+		}
 	}
-	return nil
+	if rec.GetUntoldEndTime() != nil {
+		if err := r.journal.Terminated(ctx, rec); err != nil {
+			return nil, 0, err
+		}
+	}
+	rec.UntoldActiveTime, rec.UntoldEndTime = nil, nil
+	next, err := r.bus.Engagements.Update(ctx, ref.Key(), rec, rev)
+	if errors.Is(err, bus.ErrConflict) {
+		return rec, rev, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	return rec, next, nil
 }
 
 // ChangeSession lets f change a session's record. f may run several times, and

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -25,6 +26,38 @@ func TakesMessages(s axpchatv1.EngagementStatus) bool {
 // neither AXP's dialog is known nor is it over. Its end may have been asked for.
 func HalfMade(rec *busv1.EngagementRecord) bool {
 	return rec.GetEngagement().GetAxpDialogId() == "" && !Over(rec.GetEngagement().GetStatus())
+}
+
+// Untold tells whether the journal may lack a turn of the record.
+func Untold(rec *busv1.EngagementRecord) bool {
+	return rec.GetUntoldActiveTime() != nil || rec.GetUntoldEndTime() != nil
+}
+
+// Unclear tells whether the engagement is over although nobody has found out
+// whether AXP made a dialog for it.
+func Unclear(rec *busv1.EngagementRecord) bool {
+	return Over(rec.GetEngagement().GetStatus()) && rec.GetEngagement().GetAxpDialogId() == "" && rec.GetAttemptTime() != nil
+}
+
+// Leave notes a dialog that should end and could not be made to yet. It returns
+// false where that was noted before.
+func Leave(rec *busv1.EngagementRecord, axpEngagement, axpDialog string) bool {
+	if axpDialog == "" || leftAt(rec, axpDialog) >= 0 {
+		return false
+	}
+	rec.LeftDialogs = append(rec.LeftDialogs, &busv1.LeftDialog{AxpEngagementId: axpEngagement, AxpDialogId: axpDialog})
+	return true
+}
+
+// Gone notes that a dialog has ended.
+func Gone(rec *busv1.EngagementRecord, axpDialog string) {
+	if i := leftAt(rec, axpDialog); i >= 0 {
+		rec.LeftDialogs = slices.Delete(rec.GetLeftDialogs(), i, i+1)
+	}
+}
+
+func leftAt(rec *busv1.EngagementRecord, axpDialog string) int {
+	return slices.IndexFunc(rec.GetLeftDialogs(), func(d *busv1.LeftDialog) bool { return d.GetAxpDialogId() == axpDialog })
 }
 
 // WasActive tells whether messages flow, or did until the end was asked for.
