@@ -78,7 +78,7 @@ func start(t testing.TB, env map[string]string) *suite {
 // startOn starts a gateway on a bus that others may use as well.
 func startOn(t testing.TB, b *bus.Bus, env map[string]string) *suite {
 	t.Helper()
-	s := &suite{t: t, bus: b, orchestrator: &orchestrator{}}
+	s := &suite{t: t, bus: b, orchestrator: &orchestrator{bus: b}}
 	cfg := testConfig(t, env)
 	gw, err := gateway.New(t.Context(), gateway.Params{
 		Config: cfg, Log: slog.New(slog.DiscardHandler), Providers: telemetry.Nop(), Bus: b,
@@ -213,6 +213,7 @@ func closedEvent(session string) *axpchatv1.Event {
 // orchestrator is the double.
 type orchestrator struct {
 	orchestratorv1.UnimplementedOrchestratorServiceServer
+	bus *bus.Bus
 
 	mu      sync.Mutex
 	callers []*orchestratorv1.Caller
@@ -254,11 +255,27 @@ func (o *orchestrator) GetSession(_ context.Context, r *orchestratorv1.GetSessio
 	return nil, errs.Newf(axpchatv1.ErrorReason_ERROR_REASON_SESSION_NOT_FOUND, "no session for %d", len(r.GetCaller().GetSubject()))
 }
 
+// StepUp changes the owner as the real one does, which has tests of its own.
+func (o *orchestrator) StepUp(ctx context.Context, r *orchestratorv1.StepUpRequest) (*orchestratorv1.StepUpResponse, error) {
+	c := r.GetCaller()
+	rec, err := o.bus.Sessions.Modify(ctx, bus.SessionKeyOf(c.GetAccount(), r.GetRequest().GetSessionId()), func(rec *busv1.SessionRecord) error {
+		if rec.GetSubject() != c.GetSubject() && (rec.GetSubject() != c.GetAnonymousSubject() || !rec.GetSession().GetAnonymous()) {
+			return errs.New(axpchatv1.ErrorReason_ERROR_REASON_SESSION_NOT_FOUND, "")
+		}
+		rec.Subject, rec.Session.Anonymous = c.GetSubject(), false
+		return nil
+	})
+	if err != nil {
+		return nil, errs.From(err)
+	}
+	return &orchestratorv1.StepUpResponse{Response: &axpchatv1.StepUpResponse{Session: rec.GetSession()}}, nil
+}
+
 func (o *orchestrator) SendMessage(_ context.Context, r *orchestratorv1.SendMessageRequest) (*orchestratorv1.SendMessageResponse, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	id := r.GetRequest().GetClientMessageId()
-	o.sent = append(o.sent, id)
+	o.sent, o.callers = append(o.sent, id), append(o.callers, r.GetCaller())
 	return &orchestratorv1.SendMessageResponse{Response: &axpchatv1.SendMessageResponse{Message: &axpchatv1.Message{
 		MessageId: "m-" + id, ClientMessageId: id, SessionId: r.GetRequest().GetSessionId(), Status: axpchatv1.MessageStatus_MESSAGE_STATUS_ACCEPTED,
 	}}}, nil

@@ -26,11 +26,12 @@ var File_axpchat_v1_chat_service_proto protoreflect.FileDescriptor
 const file_axpchat_v1_chat_service_proto_rawDesc = "" +
 	"\n" +
 	"\x1daxpchat/v1/chat_service.proto\x12\n" +
-	"axpchat.v1\x1a\x16axpchat/v1/frame.proto\x1a\x18axpchat/v1/request.proto\x1a\x1cgoogle/api/annotations.proto2\xd7\x14\n" +
+	"axpchat.v1\x1a\x16axpchat/v1/frame.proto\x1a\x18axpchat/v1/request.proto\x1a\x1cgoogle/api/annotations.proto2\xc5\x15\n" +
 	"\vChatService\x12m\n" +
 	"\rCreateSession\x12 .axpchat.v1.CreateSessionRequest\x1a!.axpchat.v1.CreateSessionResponse\"\x17\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/sessions\x12n\n" +
 	"\n" +
-	"GetSession\x12\x1d.axpchat.v1.GetSessionRequest\x1a\x1e.axpchat.v1.GetSessionResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/sessions/{session_id}\x12\xa9\x01\n" +
+	"GetSession\x12\x1d.axpchat.v1.GetSessionRequest\x1a\x1e.axpchat.v1.GetSessionResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/sessions/{session_id}\x12l\n" +
+	"\x06StepUp\x12\x19.axpchat.v1.StepUpRequest\x1a\x1a.axpchat.v1.StepUpResponse\"+\x82\xd3\xe4\x93\x02%:\x01*\" /v1/sessions/{session_id}:stepUp\x12\xa9\x01\n" +
 	"\x17UpdateSessionParameters\x12*.axpchat.v1.UpdateSessionParametersRequest\x1a+.axpchat.v1.UpdateSessionParametersResponse\"5\x82\xd3\xe4\x93\x02/:\x01*\"*/v1/sessions/{session_id}:updateParameters\x12x\n" +
 	"\tKeepAlive\x12\x1c.axpchat.v1.KeepAliveRequest\x1a\x1d.axpchat.v1.KeepAliveResponse\".\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/sessions/{session_id}:keepAlive\x12\xb0\x01\n" +
 	"\x19AppendCustomerIdentifiers\x12,.axpchat.v1.AppendCustomerIdentifiersRequest\x1a-.axpchat.v1.AppendCustomerIdentifiersResponse\"6\x82\xd3\xe4\x93\x020:\x01*\"+/v1/sessions/{session_id}:appendIdentifiers\x12w\n" +
@@ -56,84 +57,88 @@ const file_axpchat_v1_chat_service_proto_rawDesc = "" +
 var file_axpchat_v1_chat_service_proto_goTypes = []any{
 	(*CreateSessionRequest)(nil),              // 0: axpchat.v1.CreateSessionRequest
 	(*GetSessionRequest)(nil),                 // 1: axpchat.v1.GetSessionRequest
-	(*UpdateSessionParametersRequest)(nil),    // 2: axpchat.v1.UpdateSessionParametersRequest
-	(*KeepAliveRequest)(nil),                  // 3: axpchat.v1.KeepAliveRequest
-	(*AppendCustomerIdentifiersRequest)(nil),  // 4: axpchat.v1.AppendCustomerIdentifiersRequest
-	(*DeleteSessionRequest)(nil),              // 5: axpchat.v1.DeleteSessionRequest
-	(*CreateEngagementRequest)(nil),           // 6: axpchat.v1.CreateEngagementRequest
-	(*GetEngagementRequest)(nil),              // 7: axpchat.v1.GetEngagementRequest
-	(*ListEngagementsRequest)(nil),            // 8: axpchat.v1.ListEngagementsRequest
-	(*JoinEngagementRequest)(nil),             // 9: axpchat.v1.JoinEngagementRequest
-	(*EndEngagementRequest)(nil),              // 10: axpchat.v1.EndEngagementRequest
-	(*SendMessageRequest)(nil),                // 11: axpchat.v1.SendMessageRequest
-	(*ListMessagesRequest)(nil),               // 12: axpchat.v1.ListMessagesRequest
-	(*CreateAttachmentRequest)(nil),           // 13: axpchat.v1.CreateAttachmentRequest
-	(*GetAttachmentRequest)(nil),              // 14: axpchat.v1.GetAttachmentRequest
-	(*CreateTicketRequest)(nil),               // 15: axpchat.v1.CreateTicketRequest
-	(*ConnectRequest)(nil),                    // 16: axpchat.v1.ConnectRequest
-	(*WatchEventsRequest)(nil),                // 17: axpchat.v1.WatchEventsRequest
-	(*PollEventsRequest)(nil),                 // 18: axpchat.v1.PollEventsRequest
-	(*CreateSessionResponse)(nil),             // 19: axpchat.v1.CreateSessionResponse
-	(*GetSessionResponse)(nil),                // 20: axpchat.v1.GetSessionResponse
-	(*UpdateSessionParametersResponse)(nil),   // 21: axpchat.v1.UpdateSessionParametersResponse
-	(*KeepAliveResponse)(nil),                 // 22: axpchat.v1.KeepAliveResponse
-	(*AppendCustomerIdentifiersResponse)(nil), // 23: axpchat.v1.AppendCustomerIdentifiersResponse
-	(*DeleteSessionResponse)(nil),             // 24: axpchat.v1.DeleteSessionResponse
-	(*CreateEngagementResponse)(nil),          // 25: axpchat.v1.CreateEngagementResponse
-	(*GetEngagementResponse)(nil),             // 26: axpchat.v1.GetEngagementResponse
-	(*ListEngagementsResponse)(nil),           // 27: axpchat.v1.ListEngagementsResponse
-	(*JoinEngagementResponse)(nil),            // 28: axpchat.v1.JoinEngagementResponse
-	(*EndEngagementResponse)(nil),             // 29: axpchat.v1.EndEngagementResponse
-	(*SendMessageResponse)(nil),               // 30: axpchat.v1.SendMessageResponse
-	(*ListMessagesResponse)(nil),              // 31: axpchat.v1.ListMessagesResponse
-	(*CreateAttachmentResponse)(nil),          // 32: axpchat.v1.CreateAttachmentResponse
-	(*GetAttachmentResponse)(nil),             // 33: axpchat.v1.GetAttachmentResponse
-	(*CreateTicketResponse)(nil),              // 34: axpchat.v1.CreateTicketResponse
-	(*ConnectResponse)(nil),                   // 35: axpchat.v1.ConnectResponse
-	(*WatchEventsResponse)(nil),               // 36: axpchat.v1.WatchEventsResponse
-	(*PollEventsResponse)(nil),                // 37: axpchat.v1.PollEventsResponse
+	(*StepUpRequest)(nil),                     // 2: axpchat.v1.StepUpRequest
+	(*UpdateSessionParametersRequest)(nil),    // 3: axpchat.v1.UpdateSessionParametersRequest
+	(*KeepAliveRequest)(nil),                  // 4: axpchat.v1.KeepAliveRequest
+	(*AppendCustomerIdentifiersRequest)(nil),  // 5: axpchat.v1.AppendCustomerIdentifiersRequest
+	(*DeleteSessionRequest)(nil),              // 6: axpchat.v1.DeleteSessionRequest
+	(*CreateEngagementRequest)(nil),           // 7: axpchat.v1.CreateEngagementRequest
+	(*GetEngagementRequest)(nil),              // 8: axpchat.v1.GetEngagementRequest
+	(*ListEngagementsRequest)(nil),            // 9: axpchat.v1.ListEngagementsRequest
+	(*JoinEngagementRequest)(nil),             // 10: axpchat.v1.JoinEngagementRequest
+	(*EndEngagementRequest)(nil),              // 11: axpchat.v1.EndEngagementRequest
+	(*SendMessageRequest)(nil),                // 12: axpchat.v1.SendMessageRequest
+	(*ListMessagesRequest)(nil),               // 13: axpchat.v1.ListMessagesRequest
+	(*CreateAttachmentRequest)(nil),           // 14: axpchat.v1.CreateAttachmentRequest
+	(*GetAttachmentRequest)(nil),              // 15: axpchat.v1.GetAttachmentRequest
+	(*CreateTicketRequest)(nil),               // 16: axpchat.v1.CreateTicketRequest
+	(*ConnectRequest)(nil),                    // 17: axpchat.v1.ConnectRequest
+	(*WatchEventsRequest)(nil),                // 18: axpchat.v1.WatchEventsRequest
+	(*PollEventsRequest)(nil),                 // 19: axpchat.v1.PollEventsRequest
+	(*CreateSessionResponse)(nil),             // 20: axpchat.v1.CreateSessionResponse
+	(*GetSessionResponse)(nil),                // 21: axpchat.v1.GetSessionResponse
+	(*StepUpResponse)(nil),                    // 22: axpchat.v1.StepUpResponse
+	(*UpdateSessionParametersResponse)(nil),   // 23: axpchat.v1.UpdateSessionParametersResponse
+	(*KeepAliveResponse)(nil),                 // 24: axpchat.v1.KeepAliveResponse
+	(*AppendCustomerIdentifiersResponse)(nil), // 25: axpchat.v1.AppendCustomerIdentifiersResponse
+	(*DeleteSessionResponse)(nil),             // 26: axpchat.v1.DeleteSessionResponse
+	(*CreateEngagementResponse)(nil),          // 27: axpchat.v1.CreateEngagementResponse
+	(*GetEngagementResponse)(nil),             // 28: axpchat.v1.GetEngagementResponse
+	(*ListEngagementsResponse)(nil),           // 29: axpchat.v1.ListEngagementsResponse
+	(*JoinEngagementResponse)(nil),            // 30: axpchat.v1.JoinEngagementResponse
+	(*EndEngagementResponse)(nil),             // 31: axpchat.v1.EndEngagementResponse
+	(*SendMessageResponse)(nil),               // 32: axpchat.v1.SendMessageResponse
+	(*ListMessagesResponse)(nil),              // 33: axpchat.v1.ListMessagesResponse
+	(*CreateAttachmentResponse)(nil),          // 34: axpchat.v1.CreateAttachmentResponse
+	(*GetAttachmentResponse)(nil),             // 35: axpchat.v1.GetAttachmentResponse
+	(*CreateTicketResponse)(nil),              // 36: axpchat.v1.CreateTicketResponse
+	(*ConnectResponse)(nil),                   // 37: axpchat.v1.ConnectResponse
+	(*WatchEventsResponse)(nil),               // 38: axpchat.v1.WatchEventsResponse
+	(*PollEventsResponse)(nil),                // 39: axpchat.v1.PollEventsResponse
 }
 var file_axpchat_v1_chat_service_proto_depIdxs = []int32{
 	0,  // 0: axpchat.v1.ChatService.CreateSession:input_type -> axpchat.v1.CreateSessionRequest
 	1,  // 1: axpchat.v1.ChatService.GetSession:input_type -> axpchat.v1.GetSessionRequest
-	2,  // 2: axpchat.v1.ChatService.UpdateSessionParameters:input_type -> axpchat.v1.UpdateSessionParametersRequest
-	3,  // 3: axpchat.v1.ChatService.KeepAlive:input_type -> axpchat.v1.KeepAliveRequest
-	4,  // 4: axpchat.v1.ChatService.AppendCustomerIdentifiers:input_type -> axpchat.v1.AppendCustomerIdentifiersRequest
-	5,  // 5: axpchat.v1.ChatService.DeleteSession:input_type -> axpchat.v1.DeleteSessionRequest
-	6,  // 6: axpchat.v1.ChatService.CreateEngagement:input_type -> axpchat.v1.CreateEngagementRequest
-	7,  // 7: axpchat.v1.ChatService.GetEngagement:input_type -> axpchat.v1.GetEngagementRequest
-	8,  // 8: axpchat.v1.ChatService.ListEngagements:input_type -> axpchat.v1.ListEngagementsRequest
-	9,  // 9: axpchat.v1.ChatService.JoinEngagement:input_type -> axpchat.v1.JoinEngagementRequest
-	10, // 10: axpchat.v1.ChatService.EndEngagement:input_type -> axpchat.v1.EndEngagementRequest
-	11, // 11: axpchat.v1.ChatService.SendMessage:input_type -> axpchat.v1.SendMessageRequest
-	12, // 12: axpchat.v1.ChatService.ListMessages:input_type -> axpchat.v1.ListMessagesRequest
-	13, // 13: axpchat.v1.ChatService.CreateAttachment:input_type -> axpchat.v1.CreateAttachmentRequest
-	14, // 14: axpchat.v1.ChatService.GetAttachment:input_type -> axpchat.v1.GetAttachmentRequest
-	15, // 15: axpchat.v1.ChatService.CreateTicket:input_type -> axpchat.v1.CreateTicketRequest
-	16, // 16: axpchat.v1.ChatService.Connect:input_type -> axpchat.v1.ConnectRequest
-	17, // 17: axpchat.v1.ChatService.WatchEvents:input_type -> axpchat.v1.WatchEventsRequest
-	18, // 18: axpchat.v1.ChatService.PollEvents:input_type -> axpchat.v1.PollEventsRequest
-	19, // 19: axpchat.v1.ChatService.CreateSession:output_type -> axpchat.v1.CreateSessionResponse
-	20, // 20: axpchat.v1.ChatService.GetSession:output_type -> axpchat.v1.GetSessionResponse
-	21, // 21: axpchat.v1.ChatService.UpdateSessionParameters:output_type -> axpchat.v1.UpdateSessionParametersResponse
-	22, // 22: axpchat.v1.ChatService.KeepAlive:output_type -> axpchat.v1.KeepAliveResponse
-	23, // 23: axpchat.v1.ChatService.AppendCustomerIdentifiers:output_type -> axpchat.v1.AppendCustomerIdentifiersResponse
-	24, // 24: axpchat.v1.ChatService.DeleteSession:output_type -> axpchat.v1.DeleteSessionResponse
-	25, // 25: axpchat.v1.ChatService.CreateEngagement:output_type -> axpchat.v1.CreateEngagementResponse
-	26, // 26: axpchat.v1.ChatService.GetEngagement:output_type -> axpchat.v1.GetEngagementResponse
-	27, // 27: axpchat.v1.ChatService.ListEngagements:output_type -> axpchat.v1.ListEngagementsResponse
-	28, // 28: axpchat.v1.ChatService.JoinEngagement:output_type -> axpchat.v1.JoinEngagementResponse
-	29, // 29: axpchat.v1.ChatService.EndEngagement:output_type -> axpchat.v1.EndEngagementResponse
-	30, // 30: axpchat.v1.ChatService.SendMessage:output_type -> axpchat.v1.SendMessageResponse
-	31, // 31: axpchat.v1.ChatService.ListMessages:output_type -> axpchat.v1.ListMessagesResponse
-	32, // 32: axpchat.v1.ChatService.CreateAttachment:output_type -> axpchat.v1.CreateAttachmentResponse
-	33, // 33: axpchat.v1.ChatService.GetAttachment:output_type -> axpchat.v1.GetAttachmentResponse
-	34, // 34: axpchat.v1.ChatService.CreateTicket:output_type -> axpchat.v1.CreateTicketResponse
-	35, // 35: axpchat.v1.ChatService.Connect:output_type -> axpchat.v1.ConnectResponse
-	36, // 36: axpchat.v1.ChatService.WatchEvents:output_type -> axpchat.v1.WatchEventsResponse
-	37, // 37: axpchat.v1.ChatService.PollEvents:output_type -> axpchat.v1.PollEventsResponse
-	19, // [19:38] is the sub-list for method output_type
-	0,  // [0:19] is the sub-list for method input_type
+	2,  // 2: axpchat.v1.ChatService.StepUp:input_type -> axpchat.v1.StepUpRequest
+	3,  // 3: axpchat.v1.ChatService.UpdateSessionParameters:input_type -> axpchat.v1.UpdateSessionParametersRequest
+	4,  // 4: axpchat.v1.ChatService.KeepAlive:input_type -> axpchat.v1.KeepAliveRequest
+	5,  // 5: axpchat.v1.ChatService.AppendCustomerIdentifiers:input_type -> axpchat.v1.AppendCustomerIdentifiersRequest
+	6,  // 6: axpchat.v1.ChatService.DeleteSession:input_type -> axpchat.v1.DeleteSessionRequest
+	7,  // 7: axpchat.v1.ChatService.CreateEngagement:input_type -> axpchat.v1.CreateEngagementRequest
+	8,  // 8: axpchat.v1.ChatService.GetEngagement:input_type -> axpchat.v1.GetEngagementRequest
+	9,  // 9: axpchat.v1.ChatService.ListEngagements:input_type -> axpchat.v1.ListEngagementsRequest
+	10, // 10: axpchat.v1.ChatService.JoinEngagement:input_type -> axpchat.v1.JoinEngagementRequest
+	11, // 11: axpchat.v1.ChatService.EndEngagement:input_type -> axpchat.v1.EndEngagementRequest
+	12, // 12: axpchat.v1.ChatService.SendMessage:input_type -> axpchat.v1.SendMessageRequest
+	13, // 13: axpchat.v1.ChatService.ListMessages:input_type -> axpchat.v1.ListMessagesRequest
+	14, // 14: axpchat.v1.ChatService.CreateAttachment:input_type -> axpchat.v1.CreateAttachmentRequest
+	15, // 15: axpchat.v1.ChatService.GetAttachment:input_type -> axpchat.v1.GetAttachmentRequest
+	16, // 16: axpchat.v1.ChatService.CreateTicket:input_type -> axpchat.v1.CreateTicketRequest
+	17, // 17: axpchat.v1.ChatService.Connect:input_type -> axpchat.v1.ConnectRequest
+	18, // 18: axpchat.v1.ChatService.WatchEvents:input_type -> axpchat.v1.WatchEventsRequest
+	19, // 19: axpchat.v1.ChatService.PollEvents:input_type -> axpchat.v1.PollEventsRequest
+	20, // 20: axpchat.v1.ChatService.CreateSession:output_type -> axpchat.v1.CreateSessionResponse
+	21, // 21: axpchat.v1.ChatService.GetSession:output_type -> axpchat.v1.GetSessionResponse
+	22, // 22: axpchat.v1.ChatService.StepUp:output_type -> axpchat.v1.StepUpResponse
+	23, // 23: axpchat.v1.ChatService.UpdateSessionParameters:output_type -> axpchat.v1.UpdateSessionParametersResponse
+	24, // 24: axpchat.v1.ChatService.KeepAlive:output_type -> axpchat.v1.KeepAliveResponse
+	25, // 25: axpchat.v1.ChatService.AppendCustomerIdentifiers:output_type -> axpchat.v1.AppendCustomerIdentifiersResponse
+	26, // 26: axpchat.v1.ChatService.DeleteSession:output_type -> axpchat.v1.DeleteSessionResponse
+	27, // 27: axpchat.v1.ChatService.CreateEngagement:output_type -> axpchat.v1.CreateEngagementResponse
+	28, // 28: axpchat.v1.ChatService.GetEngagement:output_type -> axpchat.v1.GetEngagementResponse
+	29, // 29: axpchat.v1.ChatService.ListEngagements:output_type -> axpchat.v1.ListEngagementsResponse
+	30, // 30: axpchat.v1.ChatService.JoinEngagement:output_type -> axpchat.v1.JoinEngagementResponse
+	31, // 31: axpchat.v1.ChatService.EndEngagement:output_type -> axpchat.v1.EndEngagementResponse
+	32, // 32: axpchat.v1.ChatService.SendMessage:output_type -> axpchat.v1.SendMessageResponse
+	33, // 33: axpchat.v1.ChatService.ListMessages:output_type -> axpchat.v1.ListMessagesResponse
+	34, // 34: axpchat.v1.ChatService.CreateAttachment:output_type -> axpchat.v1.CreateAttachmentResponse
+	35, // 35: axpchat.v1.ChatService.GetAttachment:output_type -> axpchat.v1.GetAttachmentResponse
+	36, // 36: axpchat.v1.ChatService.CreateTicket:output_type -> axpchat.v1.CreateTicketResponse
+	37, // 37: axpchat.v1.ChatService.Connect:output_type -> axpchat.v1.ConnectResponse
+	38, // 38: axpchat.v1.ChatService.WatchEvents:output_type -> axpchat.v1.WatchEventsResponse
+	39, // 39: axpchat.v1.ChatService.PollEvents:output_type -> axpchat.v1.PollEventsResponse
+	20, // [20:40] is the sub-list for method output_type
+	0,  // [0:20] is the sub-list for method input_type
 	0,  // [0:0] is the sub-list for extension type_name
 	0,  // [0:0] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name

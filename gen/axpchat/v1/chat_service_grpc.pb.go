@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	ChatService_CreateSession_FullMethodName             = "/axpchat.v1.ChatService/CreateSession"
 	ChatService_GetSession_FullMethodName                = "/axpchat.v1.ChatService/GetSession"
+	ChatService_StepUp_FullMethodName                    = "/axpchat.v1.ChatService/StepUp"
 	ChatService_UpdateSessionParameters_FullMethodName   = "/axpchat.v1.ChatService/UpdateSessionParameters"
 	ChatService_KeepAlive_FullMethodName                 = "/axpchat.v1.ChatService/KeepAlive"
 	ChatService_AppendCustomerIdentifiers_FullMethodName = "/axpchat.v1.ChatService/AppendCustomerIdentifiers"
@@ -53,6 +54,12 @@ type ChatServiceClient interface {
 	CreateSession(ctx context.Context, in *CreateSessionRequest, opts ...grpc.CallOption) (*CreateSessionResponse, error)
 	// Reads a session.
 	GetSession(ctx context.Context, in *GetSessionRequest, opts ...grpc.CallOption) (*GetSessionResponse, error)
+	// Makes an anonymous session that of the customer who has signed in, in the
+	// middle of a chat. The token is the new one; its claim anonymous_sub names the
+	// anonymous customer. The identifiers of the token go to AXP by Append Customer
+	// Identifiers, its name is that of the messages to come. On a stream the frame
+	// refresh_token does the same.
+	StepUp(ctx context.Context, in *StepUpRequest, opts ...grpc.CallOption) (*StepUpResponse, error)
 	// Tells AXP what the customer looks at: AXP's Update Session Parameters. The
 	// answer shows the new values at once; AXP gets them within some seconds,
 	// several updates in one call, and always before a chat is started.
@@ -116,6 +123,16 @@ func (c *chatServiceClient) GetSession(ctx context.Context, in *GetSessionReques
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetSessionResponse)
 	err := c.cc.Invoke(ctx, ChatService_GetSession_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *chatServiceClient) StepUp(ctx context.Context, in *StepUpRequest, opts ...grpc.CallOption) (*StepUpResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StepUpResponse)
+	err := c.cc.Invoke(ctx, ChatService_StepUp_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -317,6 +334,12 @@ type ChatServiceServer interface {
 	CreateSession(context.Context, *CreateSessionRequest) (*CreateSessionResponse, error)
 	// Reads a session.
 	GetSession(context.Context, *GetSessionRequest) (*GetSessionResponse, error)
+	// Makes an anonymous session that of the customer who has signed in, in the
+	// middle of a chat. The token is the new one; its claim anonymous_sub names the
+	// anonymous customer. The identifiers of the token go to AXP by Append Customer
+	// Identifiers, its name is that of the messages to come. On a stream the frame
+	// refresh_token does the same.
+	StepUp(context.Context, *StepUpRequest) (*StepUpResponse, error)
 	// Tells AXP what the customer looks at: AXP's Update Session Parameters. The
 	// answer shows the new values at once; AXP gets them within some seconds,
 	// several updates in one call, and always before a chat is started.
@@ -371,6 +394,9 @@ func (UnimplementedChatServiceServer) CreateSession(context.Context, *CreateSess
 }
 func (UnimplementedChatServiceServer) GetSession(context.Context, *GetSessionRequest) (*GetSessionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetSession not implemented")
+}
+func (UnimplementedChatServiceServer) StepUp(context.Context, *StepUpRequest) (*StepUpResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StepUp not implemented")
 }
 func (UnimplementedChatServiceServer) UpdateSessionParameters(context.Context, *UpdateSessionParametersRequest) (*UpdateSessionParametersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateSessionParameters not implemented")
@@ -476,6 +502,24 @@ func _ChatService_GetSession_Handler(srv interface{}, ctx context.Context, dec f
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ChatServiceServer).GetSession(ctx, req.(*GetSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ChatService_StepUp_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StepUpRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChatServiceServer).StepUp(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChatService_StepUp_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChatServiceServer).StepUp(ctx, req.(*StepUpRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -782,6 +826,10 @@ var ChatService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetSession",
 			Handler:    _ChatService_GetSession_Handler,
+		},
+		{
+			MethodName: "StepUp",
+			Handler:    _ChatService_StepUp_Handler,
 		},
 		{
 			MethodName: "UpdateSessionParameters",

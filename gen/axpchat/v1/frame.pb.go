@@ -107,6 +107,11 @@ const (
 	CloseCode_CLOSE_CODE_SESSION_NOT_FOUND CloseCode = 9
 	// The connection reached its greatest age; come back with the cursor.
 	CloseCode_CLOSE_CODE_MAX_AGE CloseCode = 10
+	// More was asked than is allowed; come back after the wait, with the cursor.
+	CloseCode_CLOSE_CODE_RATE_LIMITED CloseCode = 11
+	// The session is another customer's by now: its own one has signed in. Come
+	// back with that customer's token.
+	CloseCode_CLOSE_CODE_STEPPED_UP CloseCode = 12
 )
 
 // Enum value maps for CloseCode.
@@ -123,6 +128,8 @@ var (
 		8:  "CLOSE_CODE_UNAUTHENTICATED",
 		9:  "CLOSE_CODE_SESSION_NOT_FOUND",
 		10: "CLOSE_CODE_MAX_AGE",
+		11: "CLOSE_CODE_RATE_LIMITED",
+		12: "CLOSE_CODE_STEPPED_UP",
 	}
 	CloseCode_value = map[string]int32{
 		"CLOSE_CODE_UNSPECIFIED":       0,
@@ -136,6 +143,8 @@ var (
 		"CLOSE_CODE_UNAUTHENTICATED":   8,
 		"CLOSE_CODE_SESSION_NOT_FOUND": 9,
 		"CLOSE_CODE_MAX_AGE":           10,
+		"CLOSE_CODE_RATE_LIMITED":      11,
+		"CLOSE_CODE_STEPPED_UP":        12,
 	}
 )
 
@@ -492,7 +501,8 @@ func (*Ping) Descriptor() ([]byte, []int) {
 	return file_axpchat_v1_frame_proto_rawDescGZIP(), []int{2}
 }
 
-// A fresh token for the same customer and account.
+// A fresh token for the same customer and account. In an anonymous session it may
+// be that of the customer who has signed in meanwhile (see Step Up).
 type RefreshToken struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The token, a JWT.
@@ -1785,7 +1795,7 @@ const file_axpchat_v1_frame_proto_rawDesc = "" +
 	"\x18RESET_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bRESET_REASON_CURSOR_TOO_OLD\x10\x01\x12\x1c\n" +
 	"\x18RESET_REASON_OTHER_EPOCH\x10\x02\x12\x1e\n" +
-	"\x1aRESET_REASON_OTHER_SESSION\x10\x03*\xcc\x02\n" +
+	"\x1aRESET_REASON_OTHER_SESSION\x10\x03*\x84\x03\n" +
 	"\tCloseCode\x12\x1a\n" +
 	"\x16CLOSE_CODE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19CLOSE_CODE_SESSION_CLOSED\x10\x01\x12\x1e\n" +
@@ -1798,7 +1808,9 @@ const file_axpchat_v1_frame_proto_rawDesc = "" +
 	"\x1aCLOSE_CODE_UNAUTHENTICATED\x10\b\x12 \n" +
 	"\x1cCLOSE_CODE_SESSION_NOT_FOUND\x10\t\x12\x16\n" +
 	"\x12CLOSE_CODE_MAX_AGE\x10\n" +
-	"B\x9c\x01\n" +
+	"\x12\x1b\n" +
+	"\x17CLOSE_CODE_RATE_LIMITED\x10\v\x12\x19\n" +
+	"\x15CLOSE_CODE_STEPPED_UP\x10\fB\x9c\x01\n" +
 	"\x0ecom.axpchat.v1B\n" +
 	"FrameProtoP\x01Z5github.com/axpchat/connector/gen/axpchat/v1;axpchatv1\xa2\x02\x03AXX\xaa\x02\n" +
 	"Axpchat.V1\xca\x02\n" +

@@ -336,6 +336,109 @@ func (x *GetSessionResponse) GetSession() *Session {
 	return nil
 }
 
+// Step Up: the anonymous customer of the session has signed in. The call carries
+// the token of the customer who is known now; its claim anonymous_sub names the
+// anonymous one, and nothing but that proves whose session it is.
+type StepUpRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session.
+	SessionId string `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// Makes the call traceable; repeating it is safe anyway.
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepUpRequest) Reset() {
+	*x = StepUpRequest{}
+	mi := &file_axpchat_v1_request_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepUpRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepUpRequest) ProtoMessage() {}
+
+func (x *StepUpRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_v1_request_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepUpRequest.ProtoReflect.Descriptor instead.
+func (*StepUpRequest) Descriptor() ([]byte, []int) {
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *StepUpRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *StepUpRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Answer to Step Up.
+type StepUpResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session after the change.
+	Session       *Session `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepUpResponse) Reset() {
+	*x = StepUpResponse{}
+	mi := &file_axpchat_v1_request_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepUpResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepUpResponse) ProtoMessage() {}
+
+func (x *StepUpResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_v1_request_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepUpResponse.ProtoReflect.Descriptor instead.
+func (*StepUpResponse) Descriptor() ([]byte, []int) {
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *StepUpResponse) GetSession() *Session {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
 // Update Session Parameters.
 type UpdateSessionParametersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -352,7 +455,7 @@ type UpdateSessionParametersRequest struct {
 
 func (x *UpdateSessionParametersRequest) Reset() {
 	*x = UpdateSessionParametersRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[5]
+	mi := &file_axpchat_v1_request_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -364,7 +467,7 @@ func (x *UpdateSessionParametersRequest) String() string {
 func (*UpdateSessionParametersRequest) ProtoMessage() {}
 
 func (x *UpdateSessionParametersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[5]
+	mi := &file_axpchat_v1_request_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -377,7 +480,7 @@ func (x *UpdateSessionParametersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateSessionParametersRequest.ProtoReflect.Descriptor instead.
 func (*UpdateSessionParametersRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{5}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *UpdateSessionParametersRequest) GetSessionId() string {
@@ -412,7 +515,7 @@ type UpdateSessionParametersResponse struct {
 
 func (x *UpdateSessionParametersResponse) Reset() {
 	*x = UpdateSessionParametersResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[6]
+	mi := &file_axpchat_v1_request_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -424,7 +527,7 @@ func (x *UpdateSessionParametersResponse) String() string {
 func (*UpdateSessionParametersResponse) ProtoMessage() {}
 
 func (x *UpdateSessionParametersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[6]
+	mi := &file_axpchat_v1_request_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -437,7 +540,7 @@ func (x *UpdateSessionParametersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateSessionParametersResponse.ProtoReflect.Descriptor instead.
 func (*UpdateSessionParametersResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{6}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UpdateSessionParametersResponse) GetSession() *Session {
@@ -460,7 +563,7 @@ type KeepAliveRequest struct {
 
 func (x *KeepAliveRequest) Reset() {
 	*x = KeepAliveRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[7]
+	mi := &file_axpchat_v1_request_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -472,7 +575,7 @@ func (x *KeepAliveRequest) String() string {
 func (*KeepAliveRequest) ProtoMessage() {}
 
 func (x *KeepAliveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[7]
+	mi := &file_axpchat_v1_request_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -485,7 +588,7 @@ func (x *KeepAliveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepAliveRequest.ProtoReflect.Descriptor instead.
 func (*KeepAliveRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{7}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *KeepAliveRequest) GetSessionId() string {
@@ -514,7 +617,7 @@ type KeepAliveResponse struct {
 
 func (x *KeepAliveResponse) Reset() {
 	*x = KeepAliveResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[8]
+	mi := &file_axpchat_v1_request_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -526,7 +629,7 @@ func (x *KeepAliveResponse) String() string {
 func (*KeepAliveResponse) ProtoMessage() {}
 
 func (x *KeepAliveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[8]
+	mi := &file_axpchat_v1_request_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -539,7 +642,7 @@ func (x *KeepAliveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepAliveResponse.ProtoReflect.Descriptor instead.
 func (*KeepAliveResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{8}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *KeepAliveResponse) GetExpireTime() *timestamppb.Timestamp {
@@ -564,7 +667,7 @@ type AppendCustomerIdentifiersRequest struct {
 
 func (x *AppendCustomerIdentifiersRequest) Reset() {
 	*x = AppendCustomerIdentifiersRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[9]
+	mi := &file_axpchat_v1_request_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -576,7 +679,7 @@ func (x *AppendCustomerIdentifiersRequest) String() string {
 func (*AppendCustomerIdentifiersRequest) ProtoMessage() {}
 
 func (x *AppendCustomerIdentifiersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[9]
+	mi := &file_axpchat_v1_request_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -589,7 +692,7 @@ func (x *AppendCustomerIdentifiersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendCustomerIdentifiersRequest.ProtoReflect.Descriptor instead.
 func (*AppendCustomerIdentifiersRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{9}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AppendCustomerIdentifiersRequest) GetSessionId() string {
@@ -624,7 +727,7 @@ type AppendCustomerIdentifiersResponse struct {
 
 func (x *AppendCustomerIdentifiersResponse) Reset() {
 	*x = AppendCustomerIdentifiersResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[10]
+	mi := &file_axpchat_v1_request_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +739,7 @@ func (x *AppendCustomerIdentifiersResponse) String() string {
 func (*AppendCustomerIdentifiersResponse) ProtoMessage() {}
 
 func (x *AppendCustomerIdentifiersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[10]
+	mi := &file_axpchat_v1_request_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +752,7 @@ func (x *AppendCustomerIdentifiersResponse) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use AppendCustomerIdentifiersResponse.ProtoReflect.Descriptor instead.
 func (*AppendCustomerIdentifiersResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{10}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AppendCustomerIdentifiersResponse) GetSession() *Session {
@@ -672,7 +775,7 @@ type DeleteSessionRequest struct {
 
 func (x *DeleteSessionRequest) Reset() {
 	*x = DeleteSessionRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[11]
+	mi := &file_axpchat_v1_request_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -684,7 +787,7 @@ func (x *DeleteSessionRequest) String() string {
 func (*DeleteSessionRequest) ProtoMessage() {}
 
 func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[11]
+	mi := &file_axpchat_v1_request_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -697,7 +800,7 @@ func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSessionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSessionRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{11}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteSessionRequest) GetSessionId() string {
@@ -725,7 +828,7 @@ type DeleteSessionResponse struct {
 
 func (x *DeleteSessionResponse) Reset() {
 	*x = DeleteSessionResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[12]
+	mi := &file_axpchat_v1_request_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -737,7 +840,7 @@ func (x *DeleteSessionResponse) String() string {
 func (*DeleteSessionResponse) ProtoMessage() {}
 
 func (x *DeleteSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[12]
+	mi := &file_axpchat_v1_request_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -750,7 +853,7 @@ func (x *DeleteSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSessionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSessionResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{12}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeleteSessionResponse) GetSession() *Session {
@@ -777,7 +880,7 @@ type CreateEngagementRequest struct {
 
 func (x *CreateEngagementRequest) Reset() {
 	*x = CreateEngagementRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[13]
+	mi := &file_axpchat_v1_request_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +892,7 @@ func (x *CreateEngagementRequest) String() string {
 func (*CreateEngagementRequest) ProtoMessage() {}
 
 func (x *CreateEngagementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[13]
+	mi := &file_axpchat_v1_request_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +905,7 @@ func (x *CreateEngagementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEngagementRequest.ProtoReflect.Descriptor instead.
 func (*CreateEngagementRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{13}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateEngagementRequest) GetSessionId() string {
@@ -844,7 +947,7 @@ type CreateEngagementResponse struct {
 
 func (x *CreateEngagementResponse) Reset() {
 	*x = CreateEngagementResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[14]
+	mi := &file_axpchat_v1_request_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -856,7 +959,7 @@ func (x *CreateEngagementResponse) String() string {
 func (*CreateEngagementResponse) ProtoMessage() {}
 
 func (x *CreateEngagementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[14]
+	mi := &file_axpchat_v1_request_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -869,7 +972,7 @@ func (x *CreateEngagementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEngagementResponse.ProtoReflect.Descriptor instead.
 func (*CreateEngagementResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{14}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateEngagementResponse) GetEngagement() *Engagement {
@@ -892,7 +995,7 @@ type GetEngagementRequest struct {
 
 func (x *GetEngagementRequest) Reset() {
 	*x = GetEngagementRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[15]
+	mi := &file_axpchat_v1_request_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1007,7 @@ func (x *GetEngagementRequest) String() string {
 func (*GetEngagementRequest) ProtoMessage() {}
 
 func (x *GetEngagementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[15]
+	mi := &file_axpchat_v1_request_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1020,7 @@ func (x *GetEngagementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEngagementRequest.ProtoReflect.Descriptor instead.
 func (*GetEngagementRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{15}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetEngagementRequest) GetSessionId() string {
@@ -945,7 +1048,7 @@ type GetEngagementResponse struct {
 
 func (x *GetEngagementResponse) Reset() {
 	*x = GetEngagementResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[16]
+	mi := &file_axpchat_v1_request_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1060,7 @@ func (x *GetEngagementResponse) String() string {
 func (*GetEngagementResponse) ProtoMessage() {}
 
 func (x *GetEngagementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[16]
+	mi := &file_axpchat_v1_request_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1073,7 @@ func (x *GetEngagementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEngagementResponse.ProtoReflect.Descriptor instead.
 func (*GetEngagementResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{16}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetEngagementResponse) GetEngagement() *Engagement {
@@ -991,7 +1094,7 @@ type ListEngagementsRequest struct {
 
 func (x *ListEngagementsRequest) Reset() {
 	*x = ListEngagementsRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[17]
+	mi := &file_axpchat_v1_request_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1003,7 +1106,7 @@ func (x *ListEngagementsRequest) String() string {
 func (*ListEngagementsRequest) ProtoMessage() {}
 
 func (x *ListEngagementsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[17]
+	mi := &file_axpchat_v1_request_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1016,7 +1119,7 @@ func (x *ListEngagementsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEngagementsRequest.ProtoReflect.Descriptor instead.
 func (*ListEngagementsRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{17}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListEngagementsRequest) GetSessionId() string {
@@ -1037,7 +1140,7 @@ type ListEngagementsResponse struct {
 
 func (x *ListEngagementsResponse) Reset() {
 	*x = ListEngagementsResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[18]
+	mi := &file_axpchat_v1_request_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +1152,7 @@ func (x *ListEngagementsResponse) String() string {
 func (*ListEngagementsResponse) ProtoMessage() {}
 
 func (x *ListEngagementsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[18]
+	mi := &file_axpchat_v1_request_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1165,7 @@ func (x *ListEngagementsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEngagementsResponse.ProtoReflect.Descriptor instead.
 func (*ListEngagementsResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{18}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListEngagementsResponse) GetEngagements() []*Engagement {
@@ -1090,7 +1193,7 @@ type JoinEngagementRequest struct {
 
 func (x *JoinEngagementRequest) Reset() {
 	*x = JoinEngagementRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[19]
+	mi := &file_axpchat_v1_request_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1205,7 @@ func (x *JoinEngagementRequest) String() string {
 func (*JoinEngagementRequest) ProtoMessage() {}
 
 func (x *JoinEngagementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[19]
+	mi := &file_axpchat_v1_request_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1218,7 @@ func (x *JoinEngagementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinEngagementRequest.ProtoReflect.Descriptor instead.
 func (*JoinEngagementRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{19}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *JoinEngagementRequest) GetSessionId() string {
@@ -1157,7 +1260,7 @@ type JoinEngagementResponse struct {
 
 func (x *JoinEngagementResponse) Reset() {
 	*x = JoinEngagementResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[20]
+	mi := &file_axpchat_v1_request_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1169,7 +1272,7 @@ func (x *JoinEngagementResponse) String() string {
 func (*JoinEngagementResponse) ProtoMessage() {}
 
 func (x *JoinEngagementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[20]
+	mi := &file_axpchat_v1_request_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1182,7 +1285,7 @@ func (x *JoinEngagementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinEngagementResponse.ProtoReflect.Descriptor instead.
 func (*JoinEngagementResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{20}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *JoinEngagementResponse) GetEngagement() *Engagement {
@@ -1209,7 +1312,7 @@ type EndEngagementRequest struct {
 
 func (x *EndEngagementRequest) Reset() {
 	*x = EndEngagementRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[21]
+	mi := &file_axpchat_v1_request_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1324,7 @@ func (x *EndEngagementRequest) String() string {
 func (*EndEngagementRequest) ProtoMessage() {}
 
 func (x *EndEngagementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[21]
+	mi := &file_axpchat_v1_request_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1337,7 @@ func (x *EndEngagementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndEngagementRequest.ProtoReflect.Descriptor instead.
 func (*EndEngagementRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{21}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *EndEngagementRequest) GetSessionId() string {
@@ -1276,7 +1379,7 @@ type EndEngagementResponse struct {
 
 func (x *EndEngagementResponse) Reset() {
 	*x = EndEngagementResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[22]
+	mi := &file_axpchat_v1_request_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1391,7 @@ func (x *EndEngagementResponse) String() string {
 func (*EndEngagementResponse) ProtoMessage() {}
 
 func (x *EndEngagementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[22]
+	mi := &file_axpchat_v1_request_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1404,7 @@ func (x *EndEngagementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndEngagementResponse.ProtoReflect.Descriptor instead.
 func (*EndEngagementResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{22}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *EndEngagementResponse) GetEngagement() *Engagement {
@@ -1346,7 +1449,7 @@ type SendMessageRequest struct {
 
 func (x *SendMessageRequest) Reset() {
 	*x = SendMessageRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[23]
+	mi := &file_axpchat_v1_request_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1358,7 +1461,7 @@ func (x *SendMessageRequest) String() string {
 func (*SendMessageRequest) ProtoMessage() {}
 
 func (x *SendMessageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[23]
+	mi := &file_axpchat_v1_request_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1371,7 +1474,7 @@ func (x *SendMessageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendMessageRequest.ProtoReflect.Descriptor instead.
 func (*SendMessageRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{23}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SendMessageRequest) GetSessionId() string {
@@ -1470,7 +1573,7 @@ type SendMessageResponse struct {
 
 func (x *SendMessageResponse) Reset() {
 	*x = SendMessageResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[24]
+	mi := &file_axpchat_v1_request_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1585,7 @@ func (x *SendMessageResponse) String() string {
 func (*SendMessageResponse) ProtoMessage() {}
 
 func (x *SendMessageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[24]
+	mi := &file_axpchat_v1_request_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1598,7 @@ func (x *SendMessageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendMessageResponse.ProtoReflect.Descriptor instead.
 func (*SendMessageResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{24}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SendMessageResponse) GetMessage() *Message {
@@ -1524,7 +1627,7 @@ type ListMessagesRequest struct {
 
 func (x *ListMessagesRequest) Reset() {
 	*x = ListMessagesRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[25]
+	mi := &file_axpchat_v1_request_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1536,7 +1639,7 @@ func (x *ListMessagesRequest) String() string {
 func (*ListMessagesRequest) ProtoMessage() {}
 
 func (x *ListMessagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[25]
+	mi := &file_axpchat_v1_request_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1549,7 +1652,7 @@ func (x *ListMessagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMessagesRequest.ProtoReflect.Descriptor instead.
 func (*ListMessagesRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{25}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListMessagesRequest) GetSessionId() string {
@@ -1600,7 +1703,7 @@ type ListMessagesResponse struct {
 
 func (x *ListMessagesResponse) Reset() {
 	*x = ListMessagesResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[26]
+	mi := &file_axpchat_v1_request_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1715,7 @@ func (x *ListMessagesResponse) String() string {
 func (*ListMessagesResponse) ProtoMessage() {}
 
 func (x *ListMessagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[26]
+	mi := &file_axpchat_v1_request_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1728,7 @@ func (x *ListMessagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMessagesResponse.ProtoReflect.Descriptor instead.
 func (*ListMessagesResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{26}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListMessagesResponse) GetMessages() []*Message {
@@ -1663,7 +1766,7 @@ type Attachment struct {
 
 func (x *Attachment) Reset() {
 	*x = Attachment{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[27]
+	mi := &file_axpchat_v1_request_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1675,7 +1778,7 @@ func (x *Attachment) String() string {
 func (*Attachment) ProtoMessage() {}
 
 func (x *Attachment) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[27]
+	mi := &file_axpchat_v1_request_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1688,7 +1791,7 @@ func (x *Attachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
 func (*Attachment) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{27}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Attachment) GetAttachmentId() string {
@@ -1752,7 +1855,7 @@ type CreateAttachmentRequest struct {
 
 func (x *CreateAttachmentRequest) Reset() {
 	*x = CreateAttachmentRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[28]
+	mi := &file_axpchat_v1_request_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1764,7 +1867,7 @@ func (x *CreateAttachmentRequest) String() string {
 func (*CreateAttachmentRequest) ProtoMessage() {}
 
 func (x *CreateAttachmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[28]
+	mi := &file_axpchat_v1_request_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1777,7 +1880,7 @@ func (x *CreateAttachmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAttachmentRequest.ProtoReflect.Descriptor instead.
 func (*CreateAttachmentRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{28}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CreateAttachmentRequest) GetSessionId() string {
@@ -1826,7 +1929,7 @@ type CreateAttachmentResponse struct {
 
 func (x *CreateAttachmentResponse) Reset() {
 	*x = CreateAttachmentResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[29]
+	mi := &file_axpchat_v1_request_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1941,7 @@ func (x *CreateAttachmentResponse) String() string {
 func (*CreateAttachmentResponse) ProtoMessage() {}
 
 func (x *CreateAttachmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[29]
+	mi := &file_axpchat_v1_request_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +1954,7 @@ func (x *CreateAttachmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAttachmentResponse.ProtoReflect.Descriptor instead.
 func (*CreateAttachmentResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{29}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CreateAttachmentResponse) GetAttachment() *Attachment {
@@ -1874,7 +1977,7 @@ type GetAttachmentRequest struct {
 
 func (x *GetAttachmentRequest) Reset() {
 	*x = GetAttachmentRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[30]
+	mi := &file_axpchat_v1_request_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1886,7 +1989,7 @@ func (x *GetAttachmentRequest) String() string {
 func (*GetAttachmentRequest) ProtoMessage() {}
 
 func (x *GetAttachmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[30]
+	mi := &file_axpchat_v1_request_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1899,7 +2002,7 @@ func (x *GetAttachmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttachmentRequest.ProtoReflect.Descriptor instead.
 func (*GetAttachmentRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{30}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetAttachmentRequest) GetSessionId() string {
@@ -1927,7 +2030,7 @@ type GetAttachmentResponse struct {
 
 func (x *GetAttachmentResponse) Reset() {
 	*x = GetAttachmentResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[31]
+	mi := &file_axpchat_v1_request_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2042,7 @@ func (x *GetAttachmentResponse) String() string {
 func (*GetAttachmentResponse) ProtoMessage() {}
 
 func (x *GetAttachmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[31]
+	mi := &file_axpchat_v1_request_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2055,7 @@ func (x *GetAttachmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttachmentResponse.ProtoReflect.Descriptor instead.
 func (*GetAttachmentResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{31}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetAttachmentResponse) GetAttachment() *Attachment {
@@ -1975,7 +2078,7 @@ type CreateTicketRequest struct {
 
 func (x *CreateTicketRequest) Reset() {
 	*x = CreateTicketRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[32]
+	mi := &file_axpchat_v1_request_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1987,7 +2090,7 @@ func (x *CreateTicketRequest) String() string {
 func (*CreateTicketRequest) ProtoMessage() {}
 
 func (x *CreateTicketRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[32]
+	mi := &file_axpchat_v1_request_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2000,7 +2103,7 @@ func (x *CreateTicketRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTicketRequest.ProtoReflect.Descriptor instead.
 func (*CreateTicketRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{32}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CreateTicketRequest) GetSessionId() string {
@@ -2030,7 +2133,7 @@ type CreateTicketResponse struct {
 
 func (x *CreateTicketResponse) Reset() {
 	*x = CreateTicketResponse{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[33]
+	mi := &file_axpchat_v1_request_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +2145,7 @@ func (x *CreateTicketResponse) String() string {
 func (*CreateTicketResponse) ProtoMessage() {}
 
 func (x *CreateTicketResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[33]
+	mi := &file_axpchat_v1_request_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +2158,7 @@ func (x *CreateTicketResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTicketResponse.ProtoReflect.Descriptor instead.
 func (*CreateTicketResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{33}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CreateTicketResponse) GetTicket() string {
@@ -2085,7 +2188,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[34]
+	mi := &file_axpchat_v1_request_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2097,7 +2200,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[34]
+	mi := &file_axpchat_v1_request_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2110,7 +2213,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{34}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WatchEventsRequest) GetSessionId() string {
@@ -2144,7 +2247,7 @@ type PollEventsRequest struct {
 
 func (x *PollEventsRequest) Reset() {
 	*x = PollEventsRequest{}
-	mi := &file_axpchat_v1_request_proto_msgTypes[35]
+	mi := &file_axpchat_v1_request_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2156,7 +2259,7 @@ func (x *PollEventsRequest) String() string {
 func (*PollEventsRequest) ProtoMessage() {}
 
 func (x *PollEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_request_proto_msgTypes[35]
+	mi := &file_axpchat_v1_request_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2169,7 +2272,7 @@ func (x *PollEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollEventsRequest.ProtoReflect.Descriptor instead.
 func (*PollEventsRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{35}
+	return file_axpchat_v1_request_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PollEventsRequest) GetSessionId() string {
@@ -2228,6 +2331,13 @@ const file_axpchat_v1_request_proto_rawDesc = "" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\tsessionId\"C\n" +
 	"\x12GetSessionResponse\x12-\n" +
+	"\asession\x18\x01 \x01(\v2\x13.axpchat.v1.SessionR\asession\"`\n" +
+	"\rStepUpRequest\x12&\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\tsessionId\x12'\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\"?\n" +
+	"\x0eStepUpResponse\x12-\n" +
 	"\asession\x18\x01 \x01(\v2\x13.axpchat.v1.SessionR\asession\"\xc5\x02\n" +
 	"\x1eUpdateSessionParametersRequest\x12&\n" +
 	"\n" +
@@ -2423,7 +2533,7 @@ func file_axpchat_v1_request_proto_rawDescGZIP() []byte {
 }
 
 var file_axpchat_v1_request_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_axpchat_v1_request_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_axpchat_v1_request_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_axpchat_v1_request_proto_goTypes = []any{
 	(TicketUse)(0),                            // 0: axpchat.v1.TicketUse
 	(*CustomerIdentifierValues)(nil),          // 1: axpchat.v1.CustomerIdentifierValues
@@ -2431,88 +2541,91 @@ var file_axpchat_v1_request_proto_goTypes = []any{
 	(*CreateSessionResponse)(nil),             // 3: axpchat.v1.CreateSessionResponse
 	(*GetSessionRequest)(nil),                 // 4: axpchat.v1.GetSessionRequest
 	(*GetSessionResponse)(nil),                // 5: axpchat.v1.GetSessionResponse
-	(*UpdateSessionParametersRequest)(nil),    // 6: axpchat.v1.UpdateSessionParametersRequest
-	(*UpdateSessionParametersResponse)(nil),   // 7: axpchat.v1.UpdateSessionParametersResponse
-	(*KeepAliveRequest)(nil),                  // 8: axpchat.v1.KeepAliveRequest
-	(*KeepAliveResponse)(nil),                 // 9: axpchat.v1.KeepAliveResponse
-	(*AppendCustomerIdentifiersRequest)(nil),  // 10: axpchat.v1.AppendCustomerIdentifiersRequest
-	(*AppendCustomerIdentifiersResponse)(nil), // 11: axpchat.v1.AppendCustomerIdentifiersResponse
-	(*DeleteSessionRequest)(nil),              // 12: axpchat.v1.DeleteSessionRequest
-	(*DeleteSessionResponse)(nil),             // 13: axpchat.v1.DeleteSessionResponse
-	(*CreateEngagementRequest)(nil),           // 14: axpchat.v1.CreateEngagementRequest
-	(*CreateEngagementResponse)(nil),          // 15: axpchat.v1.CreateEngagementResponse
-	(*GetEngagementRequest)(nil),              // 16: axpchat.v1.GetEngagementRequest
-	(*GetEngagementResponse)(nil),             // 17: axpchat.v1.GetEngagementResponse
-	(*ListEngagementsRequest)(nil),            // 18: axpchat.v1.ListEngagementsRequest
-	(*ListEngagementsResponse)(nil),           // 19: axpchat.v1.ListEngagementsResponse
-	(*JoinEngagementRequest)(nil),             // 20: axpchat.v1.JoinEngagementRequest
-	(*JoinEngagementResponse)(nil),            // 21: axpchat.v1.JoinEngagementResponse
-	(*EndEngagementRequest)(nil),              // 22: axpchat.v1.EndEngagementRequest
-	(*EndEngagementResponse)(nil),             // 23: axpchat.v1.EndEngagementResponse
-	(*SendMessageRequest)(nil),                // 24: axpchat.v1.SendMessageRequest
-	(*SendMessageResponse)(nil),               // 25: axpchat.v1.SendMessageResponse
-	(*ListMessagesRequest)(nil),               // 26: axpchat.v1.ListMessagesRequest
-	(*ListMessagesResponse)(nil),              // 27: axpchat.v1.ListMessagesResponse
-	(*Attachment)(nil),                        // 28: axpchat.v1.Attachment
-	(*CreateAttachmentRequest)(nil),           // 29: axpchat.v1.CreateAttachmentRequest
-	(*CreateAttachmentResponse)(nil),          // 30: axpchat.v1.CreateAttachmentResponse
-	(*GetAttachmentRequest)(nil),              // 31: axpchat.v1.GetAttachmentRequest
-	(*GetAttachmentResponse)(nil),             // 32: axpchat.v1.GetAttachmentResponse
-	(*CreateTicketRequest)(nil),               // 33: axpchat.v1.CreateTicketRequest
-	(*CreateTicketResponse)(nil),              // 34: axpchat.v1.CreateTicketResponse
-	(*WatchEventsRequest)(nil),                // 35: axpchat.v1.WatchEventsRequest
-	(*PollEventsRequest)(nil),                 // 36: axpchat.v1.PollEventsRequest
-	nil,                                       // 37: axpchat.v1.CreateSessionRequest.CustomerIdentifiersEntry
-	nil,                                       // 38: axpchat.v1.CreateSessionRequest.SessionParametersEntry
-	nil,                                       // 39: axpchat.v1.UpdateSessionParametersRequest.SessionParametersEntry
-	nil,                                       // 40: axpchat.v1.AppendCustomerIdentifiersRequest.CustomerIdentifiersEntry
-	nil,                                       // 41: axpchat.v1.CreateEngagementRequest.EngagementParametersEntry
-	nil,                                       // 42: axpchat.v1.SendMessageRequest.CustomDataEntry
-	(*Session)(nil),                           // 43: axpchat.v1.Session
-	(*timestamppb.Timestamp)(nil),             // 44: google.protobuf.Timestamp
-	(CloseReason)(0),                          // 45: axpchat.v1.CloseReason
-	(*Engagement)(nil),                        // 46: axpchat.v1.Engagement
-	(TextFormat)(0),                           // 47: axpchat.v1.TextFormat
-	(*MessageHeaders)(nil),                    // 48: axpchat.v1.MessageHeaders
-	(*Message)(nil),                           // 49: axpchat.v1.Message
-	(*durationpb.Duration)(nil),               // 50: google.protobuf.Duration
+	(*StepUpRequest)(nil),                     // 6: axpchat.v1.StepUpRequest
+	(*StepUpResponse)(nil),                    // 7: axpchat.v1.StepUpResponse
+	(*UpdateSessionParametersRequest)(nil),    // 8: axpchat.v1.UpdateSessionParametersRequest
+	(*UpdateSessionParametersResponse)(nil),   // 9: axpchat.v1.UpdateSessionParametersResponse
+	(*KeepAliveRequest)(nil),                  // 10: axpchat.v1.KeepAliveRequest
+	(*KeepAliveResponse)(nil),                 // 11: axpchat.v1.KeepAliveResponse
+	(*AppendCustomerIdentifiersRequest)(nil),  // 12: axpchat.v1.AppendCustomerIdentifiersRequest
+	(*AppendCustomerIdentifiersResponse)(nil), // 13: axpchat.v1.AppendCustomerIdentifiersResponse
+	(*DeleteSessionRequest)(nil),              // 14: axpchat.v1.DeleteSessionRequest
+	(*DeleteSessionResponse)(nil),             // 15: axpchat.v1.DeleteSessionResponse
+	(*CreateEngagementRequest)(nil),           // 16: axpchat.v1.CreateEngagementRequest
+	(*CreateEngagementResponse)(nil),          // 17: axpchat.v1.CreateEngagementResponse
+	(*GetEngagementRequest)(nil),              // 18: axpchat.v1.GetEngagementRequest
+	(*GetEngagementResponse)(nil),             // 19: axpchat.v1.GetEngagementResponse
+	(*ListEngagementsRequest)(nil),            // 20: axpchat.v1.ListEngagementsRequest
+	(*ListEngagementsResponse)(nil),           // 21: axpchat.v1.ListEngagementsResponse
+	(*JoinEngagementRequest)(nil),             // 22: axpchat.v1.JoinEngagementRequest
+	(*JoinEngagementResponse)(nil),            // 23: axpchat.v1.JoinEngagementResponse
+	(*EndEngagementRequest)(nil),              // 24: axpchat.v1.EndEngagementRequest
+	(*EndEngagementResponse)(nil),             // 25: axpchat.v1.EndEngagementResponse
+	(*SendMessageRequest)(nil),                // 26: axpchat.v1.SendMessageRequest
+	(*SendMessageResponse)(nil),               // 27: axpchat.v1.SendMessageResponse
+	(*ListMessagesRequest)(nil),               // 28: axpchat.v1.ListMessagesRequest
+	(*ListMessagesResponse)(nil),              // 29: axpchat.v1.ListMessagesResponse
+	(*Attachment)(nil),                        // 30: axpchat.v1.Attachment
+	(*CreateAttachmentRequest)(nil),           // 31: axpchat.v1.CreateAttachmentRequest
+	(*CreateAttachmentResponse)(nil),          // 32: axpchat.v1.CreateAttachmentResponse
+	(*GetAttachmentRequest)(nil),              // 33: axpchat.v1.GetAttachmentRequest
+	(*GetAttachmentResponse)(nil),             // 34: axpchat.v1.GetAttachmentResponse
+	(*CreateTicketRequest)(nil),               // 35: axpchat.v1.CreateTicketRequest
+	(*CreateTicketResponse)(nil),              // 36: axpchat.v1.CreateTicketResponse
+	(*WatchEventsRequest)(nil),                // 37: axpchat.v1.WatchEventsRequest
+	(*PollEventsRequest)(nil),                 // 38: axpchat.v1.PollEventsRequest
+	nil,                                       // 39: axpchat.v1.CreateSessionRequest.CustomerIdentifiersEntry
+	nil,                                       // 40: axpchat.v1.CreateSessionRequest.SessionParametersEntry
+	nil,                                       // 41: axpchat.v1.UpdateSessionParametersRequest.SessionParametersEntry
+	nil,                                       // 42: axpchat.v1.AppendCustomerIdentifiersRequest.CustomerIdentifiersEntry
+	nil,                                       // 43: axpchat.v1.CreateEngagementRequest.EngagementParametersEntry
+	nil,                                       // 44: axpchat.v1.SendMessageRequest.CustomDataEntry
+	(*Session)(nil),                           // 45: axpchat.v1.Session
+	(*timestamppb.Timestamp)(nil),             // 46: google.protobuf.Timestamp
+	(CloseReason)(0),                          // 47: axpchat.v1.CloseReason
+	(*Engagement)(nil),                        // 48: axpchat.v1.Engagement
+	(TextFormat)(0),                           // 49: axpchat.v1.TextFormat
+	(*MessageHeaders)(nil),                    // 50: axpchat.v1.MessageHeaders
+	(*Message)(nil),                           // 51: axpchat.v1.Message
+	(*durationpb.Duration)(nil),               // 52: google.protobuf.Duration
 }
 var file_axpchat_v1_request_proto_depIdxs = []int32{
-	37, // 0: axpchat.v1.CreateSessionRequest.customer_identifiers:type_name -> axpchat.v1.CreateSessionRequest.CustomerIdentifiersEntry
-	38, // 1: axpchat.v1.CreateSessionRequest.session_parameters:type_name -> axpchat.v1.CreateSessionRequest.SessionParametersEntry
-	43, // 2: axpchat.v1.CreateSessionResponse.session:type_name -> axpchat.v1.Session
-	43, // 3: axpchat.v1.GetSessionResponse.session:type_name -> axpchat.v1.Session
-	39, // 4: axpchat.v1.UpdateSessionParametersRequest.session_parameters:type_name -> axpchat.v1.UpdateSessionParametersRequest.SessionParametersEntry
-	43, // 5: axpchat.v1.UpdateSessionParametersResponse.session:type_name -> axpchat.v1.Session
-	44, // 6: axpchat.v1.KeepAliveResponse.expire_time:type_name -> google.protobuf.Timestamp
-	40, // 7: axpchat.v1.AppendCustomerIdentifiersRequest.customer_identifiers:type_name -> axpchat.v1.AppendCustomerIdentifiersRequest.CustomerIdentifiersEntry
-	43, // 8: axpchat.v1.AppendCustomerIdentifiersResponse.session:type_name -> axpchat.v1.Session
-	45, // 9: axpchat.v1.DeleteSessionRequest.reason:type_name -> axpchat.v1.CloseReason
-	43, // 10: axpchat.v1.DeleteSessionResponse.session:type_name -> axpchat.v1.Session
-	41, // 11: axpchat.v1.CreateEngagementRequest.engagement_parameters:type_name -> axpchat.v1.CreateEngagementRequest.EngagementParametersEntry
-	46, // 12: axpchat.v1.CreateEngagementResponse.engagement:type_name -> axpchat.v1.Engagement
-	46, // 13: axpchat.v1.GetEngagementResponse.engagement:type_name -> axpchat.v1.Engagement
-	46, // 14: axpchat.v1.ListEngagementsResponse.engagements:type_name -> axpchat.v1.Engagement
-	46, // 15: axpchat.v1.JoinEngagementResponse.engagement:type_name -> axpchat.v1.Engagement
-	45, // 16: axpchat.v1.EndEngagementRequest.reason:type_name -> axpchat.v1.CloseReason
-	46, // 17: axpchat.v1.EndEngagementResponse.engagement:type_name -> axpchat.v1.Engagement
-	47, // 18: axpchat.v1.SendMessageRequest.text_format:type_name -> axpchat.v1.TextFormat
-	42, // 19: axpchat.v1.SendMessageRequest.custom_data:type_name -> axpchat.v1.SendMessageRequest.CustomDataEntry
-	48, // 20: axpchat.v1.SendMessageRequest.headers:type_name -> axpchat.v1.MessageHeaders
-	49, // 21: axpchat.v1.SendMessageResponse.message:type_name -> axpchat.v1.Message
-	49, // 22: axpchat.v1.ListMessagesResponse.messages:type_name -> axpchat.v1.Message
-	28, // 23: axpchat.v1.CreateAttachmentResponse.attachment:type_name -> axpchat.v1.Attachment
-	28, // 24: axpchat.v1.GetAttachmentResponse.attachment:type_name -> axpchat.v1.Attachment
-	0,  // 25: axpchat.v1.CreateTicketRequest.use:type_name -> axpchat.v1.TicketUse
-	44, // 26: axpchat.v1.CreateTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
-	50, // 27: axpchat.v1.PollEventsRequest.wait:type_name -> google.protobuf.Duration
-	1,  // 28: axpchat.v1.CreateSessionRequest.CustomerIdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
-	1,  // 29: axpchat.v1.AppendCustomerIdentifiersRequest.CustomerIdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	39, // 0: axpchat.v1.CreateSessionRequest.customer_identifiers:type_name -> axpchat.v1.CreateSessionRequest.CustomerIdentifiersEntry
+	40, // 1: axpchat.v1.CreateSessionRequest.session_parameters:type_name -> axpchat.v1.CreateSessionRequest.SessionParametersEntry
+	45, // 2: axpchat.v1.CreateSessionResponse.session:type_name -> axpchat.v1.Session
+	45, // 3: axpchat.v1.GetSessionResponse.session:type_name -> axpchat.v1.Session
+	45, // 4: axpchat.v1.StepUpResponse.session:type_name -> axpchat.v1.Session
+	41, // 5: axpchat.v1.UpdateSessionParametersRequest.session_parameters:type_name -> axpchat.v1.UpdateSessionParametersRequest.SessionParametersEntry
+	45, // 6: axpchat.v1.UpdateSessionParametersResponse.session:type_name -> axpchat.v1.Session
+	46, // 7: axpchat.v1.KeepAliveResponse.expire_time:type_name -> google.protobuf.Timestamp
+	42, // 8: axpchat.v1.AppendCustomerIdentifiersRequest.customer_identifiers:type_name -> axpchat.v1.AppendCustomerIdentifiersRequest.CustomerIdentifiersEntry
+	45, // 9: axpchat.v1.AppendCustomerIdentifiersResponse.session:type_name -> axpchat.v1.Session
+	47, // 10: axpchat.v1.DeleteSessionRequest.reason:type_name -> axpchat.v1.CloseReason
+	45, // 11: axpchat.v1.DeleteSessionResponse.session:type_name -> axpchat.v1.Session
+	43, // 12: axpchat.v1.CreateEngagementRequest.engagement_parameters:type_name -> axpchat.v1.CreateEngagementRequest.EngagementParametersEntry
+	48, // 13: axpchat.v1.CreateEngagementResponse.engagement:type_name -> axpchat.v1.Engagement
+	48, // 14: axpchat.v1.GetEngagementResponse.engagement:type_name -> axpchat.v1.Engagement
+	48, // 15: axpchat.v1.ListEngagementsResponse.engagements:type_name -> axpchat.v1.Engagement
+	48, // 16: axpchat.v1.JoinEngagementResponse.engagement:type_name -> axpchat.v1.Engagement
+	47, // 17: axpchat.v1.EndEngagementRequest.reason:type_name -> axpchat.v1.CloseReason
+	48, // 18: axpchat.v1.EndEngagementResponse.engagement:type_name -> axpchat.v1.Engagement
+	49, // 19: axpchat.v1.SendMessageRequest.text_format:type_name -> axpchat.v1.TextFormat
+	44, // 20: axpchat.v1.SendMessageRequest.custom_data:type_name -> axpchat.v1.SendMessageRequest.CustomDataEntry
+	50, // 21: axpchat.v1.SendMessageRequest.headers:type_name -> axpchat.v1.MessageHeaders
+	51, // 22: axpchat.v1.SendMessageResponse.message:type_name -> axpchat.v1.Message
+	51, // 23: axpchat.v1.ListMessagesResponse.messages:type_name -> axpchat.v1.Message
+	30, // 24: axpchat.v1.CreateAttachmentResponse.attachment:type_name -> axpchat.v1.Attachment
+	30, // 25: axpchat.v1.GetAttachmentResponse.attachment:type_name -> axpchat.v1.Attachment
+	0,  // 26: axpchat.v1.CreateTicketRequest.use:type_name -> axpchat.v1.TicketUse
+	46, // 27: axpchat.v1.CreateTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
+	52, // 28: axpchat.v1.PollEventsRequest.wait:type_name -> google.protobuf.Duration
+	1,  // 29: axpchat.v1.CreateSessionRequest.CustomerIdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
+	1,  // 30: axpchat.v1.AppendCustomerIdentifiersRequest.CustomerIdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_axpchat_v1_request_proto_init() }
@@ -2529,7 +2642,7 @@ func file_axpchat_v1_request_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_axpchat_v1_request_proto_rawDesc), len(file_axpchat_v1_request_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   42,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -285,7 +285,10 @@ type Session struct {
 	// Why it ended, once it has.
 	CloseReason CloseReason `protobuf:"varint,11,opt,name=close_reason,json=closeReason,proto3,enum=axpchat.v1.CloseReason" json:"close_reason,omitempty"`
 	// What becomes of the customer who does nothing.
-	IdleRules     *IdleRules `protobuf:"bytes,12,opt,name=idle_rules,json=idleRules,proto3" json:"idle_rules,omitempty"`
+	IdleRules *IdleRules `protobuf:"bytes,12,opt,name=idle_rules,json=idleRules,proto3" json:"idle_rules,omitempty"`
+	// True while nobody has said who the customer is: the session was created with
+	// an anonymous token, and has not been stepped up.
+	Anonymous     bool `protobuf:"varint,13,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -404,6 +407,13 @@ func (x *Session) GetIdleRules() *IdleRules {
 	return nil
 }
 
+func (x *Session) GetAnonymous() bool {
+	if x != nil {
+		return x.Anonymous
+	}
+	return false
+}
+
 var File_axpchat_v1_session_proto protoreflect.FileDescriptor
 
 const file_axpchat_v1_session_proto_rawDesc = "" +
@@ -416,7 +426,7 @@ const file_axpchat_v1_session_proto_rawDesc = "" +
 	"\fidle_timeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\vidleTimeout\x12<\n" +
 	"\fgrace_period\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\vgracePeriod\x12:\n" +
 	"\vsession_ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"sessionTtl\"\xb9\x06\n" +
+	"sessionTtl\"\xd7\x06\n" +
 	"\aSession\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x18\n" +
@@ -434,7 +444,8 @@ const file_axpchat_v1_session_proto_rawDesc = "" +
 	"updateTime\x12:\n" +
 	"\fclose_reason\x18\v \x01(\x0e2\x17.axpchat.v1.CloseReasonR\vcloseReason\x124\n" +
 	"\n" +
-	"idle_rules\x18\f \x01(\v2\x15.axpchat.v1.IdleRulesR\tidleRules\x1ad\n" +
+	"idle_rules\x18\f \x01(\v2\x15.axpchat.v1.IdleRulesR\tidleRules\x12\x1c\n" +
+	"\tanonymous\x18\r \x01(\bR\tanonymous\x1ad\n" +
 	"\x18CustomerIdentifiersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x122\n" +
 	"\x05value\x18\x02 \x01(\v2\x1c.axpchat.v1.IdentifierValuesR\x05value:\x028\x01\x1aD\n" +

@@ -966,7 +966,9 @@ type TicketRecord struct {
 	// The token's identifiers, as AXP's customerIdentifiers.
 	Identifiers map[string]*v1.CustomerIdentifierValues `protobuf:"bytes,8,rep,name=identifiers,proto3" json:"identifiers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// When the ticket expires.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// True where the customer is anonymous.
+	Anonymous     bool `protobuf:"varint,10,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1064,6 +1066,170 @@ func (x *TicketRecord) GetExpireTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *TicketRecord) GetAnonymous() bool {
+	if x != nil {
+		return x.Anonymous
+	}
+	return false
+}
+
+// What one gateway's clients have taken of the limits of accounts, as it tells
+// the other gateways every second on chat.usage.<pod>. It is kept nowhere.
+type UsageReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who tells: made up at the gateway's start.
+	Pod string `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
+	// Every account that it has served lately.
+	Accounts      []*AccountUsage `protobuf:"bytes,2,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageReport) Reset() {
+	*x = UsageReport{}
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageReport) ProtoMessage() {}
+
+func (x *UsageReport) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageReport.ProtoReflect.Descriptor instead.
+func (*UsageReport) Descriptor() ([]byte, []int) {
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *UsageReport) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *UsageReport) GetAccounts() []*AccountUsage {
+	if x != nil {
+		return x.Accounts
+	}
+	return nil
+}
+
+// What was taken of one account's limits, ever since the gateway knows the
+// account: a report that gets lost is made good by the next one.
+type AccountUsage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// AXP's account.
+	Account string `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	// Streams opened.
+	Connects uint64 `protobuf:"varint,2,opt,name=connects,proto3" json:"connects,omitempty"`
+	// Calls and frames.
+	Frames uint64 `protobuf:"varint,3,opt,name=frames,proto3" json:"frames,omitempty"`
+	// Messages of customers.
+	Messages uint64 `protobuf:"varint,4,opt,name=messages,proto3" json:"messages,omitempty"`
+	// Bytes of calls and frames.
+	Bytes uint64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Sessions created.
+	Sessions uint64 `protobuf:"varint,6,opt,name=sessions,proto3" json:"sessions,omitempty"`
+	// Streams that are open now.
+	Streams       uint32 `protobuf:"varint,7,opt,name=streams,proto3" json:"streams,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountUsage) Reset() {
+	*x = AccountUsage{}
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountUsage) ProtoMessage() {}
+
+func (x *AccountUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountUsage.ProtoReflect.Descriptor instead.
+func (*AccountUsage) Descriptor() ([]byte, []int) {
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AccountUsage) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *AccountUsage) GetConnects() uint64 {
+	if x != nil {
+		return x.Connects
+	}
+	return 0
+}
+
+func (x *AccountUsage) GetFrames() uint64 {
+	if x != nil {
+		return x.Frames
+	}
+	return 0
+}
+
+func (x *AccountUsage) GetMessages() uint64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *AccountUsage) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *AccountUsage) GetSessions() uint64 {
+	if x != nil {
+		return x.Sessions
+	}
+	return 0
+}
+
+func (x *AccountUsage) GetStreams() uint32 {
+	if x != nil {
+		return x.Streams
+	}
+	return 0
+}
+
 var File_axpchat_bus_v1_record_proto protoreflect.FileDescriptor
 
 const file_axpchat_bus_v1_record_proto_rawDesc = "" +
@@ -1152,7 +1318,7 @@ const file_axpchat_bus_v1_record_proto_rawDesc = "" +
 	"\n" +
 	"message_id\x18\x02 \x01(\tR\tmessageId\x12;\n" +
 	"\vaccept_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"acceptTime\"\xf6\x03\n" +
+	"acceptTime\"\x94\x04\n" +
 	"\fTicketRecord\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x1d\n" +
@@ -1164,10 +1330,23 @@ const file_axpchat_bus_v1_record_proto_rawDesc = "" +
 	"\bverified\x18\a \x01(\bR\bverified\x12O\n" +
 	"\videntifiers\x18\b \x03(\v2-.axpchat.bus.v1.TicketRecord.IdentifiersEntryR\videntifiers\x12;\n" +
 	"\vexpire_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\x1ad\n" +
+	"expireTime\x12\x1c\n" +
+	"\tanonymous\x18\n" +
+	" \x01(\bR\tanonymous\x1ad\n" +
 	"\x10IdentifiersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12:\n" +
-	"\x05value\x18\x02 \x01(\v2$.axpchat.v1.CustomerIdentifierValuesR\x05value:\x028\x01B\xb2\x01\n" +
+	"\x05value\x18\x02 \x01(\v2$.axpchat.v1.CustomerIdentifierValuesR\x05value:\x028\x01\"Y\n" +
+	"\vUsageReport\x12\x10\n" +
+	"\x03pod\x18\x01 \x01(\tR\x03pod\x128\n" +
+	"\baccounts\x18\x02 \x03(\v2\x1c.axpchat.bus.v1.AccountUsageR\baccounts\"\xc4\x01\n" +
+	"\fAccountUsage\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1a\n" +
+	"\bconnects\x18\x02 \x01(\x04R\bconnects\x12\x16\n" +
+	"\x06frames\x18\x03 \x01(\x04R\x06frames\x12\x1a\n" +
+	"\bmessages\x18\x04 \x01(\x04R\bmessages\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\x12\x1a\n" +
+	"\bsessions\x18\x06 \x01(\x04R\bsessions\x12\x18\n" +
+	"\astreams\x18\a \x01(\rR\astreamsB\xb2\x01\n" +
 	"\x12com.axpchat.bus.v1B\vRecordProtoP\x01Z5github.com/axpchat/connector/gen/axpchat/bus/v1;busv1\xa2\x02\x03ABX\xaa\x02\x0eAxpchat.Bus.V1\xca\x02\x0eAxpchat\\Bus\\V1\xe2\x02\x1aAxpchat\\Bus\\V1\\GPBMetadata\xea\x02\x10Axpchat::Bus::V1b\x06proto3"
 
 var (
@@ -1182,7 +1361,7 @@ func file_axpchat_bus_v1_record_proto_rawDescGZIP() []byte {
 	return file_axpchat_bus_v1_record_proto_rawDescData
 }
 
-var file_axpchat_bus_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_axpchat_bus_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_axpchat_bus_v1_record_proto_goTypes = []any{
 	(*EventRecord)(nil),                 // 0: axpchat.bus.v1.EventRecord
 	(*UnroutedRecord)(nil),              // 1: axpchat.bus.v1.UnroutedRecord
@@ -1196,49 +1375,52 @@ var file_axpchat_bus_v1_record_proto_goTypes = []any{
 	(*IndexRecord)(nil),                 // 9: axpchat.bus.v1.IndexRecord
 	(*SentRecord)(nil),                  // 10: axpchat.bus.v1.SentRecord
 	(*TicketRecord)(nil),                // 11: axpchat.bus.v1.TicketRecord
-	nil,                                 // 12: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
-	nil,                                 // 13: axpchat.bus.v1.TicketRecord.IdentifiersEntry
-	(*v1.Event)(nil),                    // 14: axpchat.v1.Event
-	(*timestamppb.Timestamp)(nil),       // 15: google.protobuf.Timestamp
-	(*v1.SendMessageRequest)(nil),       // 16: axpchat.v1.SendMessageRequest
-	(v1.CloseReason)(0),                 // 17: axpchat.v1.CloseReason
-	(*v1.Session)(nil),                  // 18: axpchat.v1.Session
-	(*v1.Engagement)(nil),               // 19: axpchat.v1.Engagement
-	(v1.TicketUse)(0),                   // 20: axpchat.v1.TicketUse
-	(*v1.CustomerIdentifierValues)(nil), // 21: axpchat.v1.CustomerIdentifierValues
+	(*UsageReport)(nil),                 // 12: axpchat.bus.v1.UsageReport
+	(*AccountUsage)(nil),                // 13: axpchat.bus.v1.AccountUsage
+	nil,                                 // 14: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
+	nil,                                 // 15: axpchat.bus.v1.TicketRecord.IdentifiersEntry
+	(*v1.Event)(nil),                    // 16: axpchat.v1.Event
+	(*timestamppb.Timestamp)(nil),       // 17: google.protobuf.Timestamp
+	(*v1.SendMessageRequest)(nil),       // 18: axpchat.v1.SendMessageRequest
+	(v1.CloseReason)(0),                 // 19: axpchat.v1.CloseReason
+	(*v1.Session)(nil),                  // 20: axpchat.v1.Session
+	(*v1.Engagement)(nil),               // 21: axpchat.v1.Engagement
+	(v1.TicketUse)(0),                   // 22: axpchat.v1.TicketUse
+	(*v1.CustomerIdentifierValues)(nil), // 23: axpchat.v1.CustomerIdentifierValues
 }
 var file_axpchat_bus_v1_record_proto_depIdxs = []int32{
-	14, // 0: axpchat.bus.v1.EventRecord.event:type_name -> axpchat.v1.Event
-	15, // 1: axpchat.bus.v1.UnroutedRecord.receive_time:type_name -> google.protobuf.Timestamp
+	16, // 0: axpchat.bus.v1.EventRecord.event:type_name -> axpchat.v1.Event
+	17, // 1: axpchat.bus.v1.UnroutedRecord.receive_time:type_name -> google.protobuf.Timestamp
 	3,  // 2: axpchat.bus.v1.OutboxEntry.message:type_name -> axpchat.bus.v1.OutboxMessage
 	4,  // 3: axpchat.bus.v1.OutboxEntry.end:type_name -> axpchat.bus.v1.OutboxEnd
-	15, // 4: axpchat.bus.v1.OutboxEntry.accept_time:type_name -> google.protobuf.Timestamp
-	16, // 5: axpchat.bus.v1.OutboxMessage.request:type_name -> axpchat.v1.SendMessageRequest
-	17, // 6: axpchat.bus.v1.OutboxEnd.reason:type_name -> axpchat.v1.CloseReason
-	18, // 7: axpchat.bus.v1.SessionRecord.session:type_name -> axpchat.v1.Session
-	15, // 8: axpchat.bus.v1.SessionRecord.attempt_time:type_name -> google.protobuf.Timestamp
-	15, // 9: axpchat.bus.v1.SessionRecord.activity_time:type_name -> google.protobuf.Timestamp
-	15, // 10: axpchat.bus.v1.SessionRecord.presence_time:type_name -> google.protobuf.Timestamp
-	15, // 11: axpchat.bus.v1.SessionRecord.idle_warn_time:type_name -> google.protobuf.Timestamp
-	15, // 12: axpchat.bus.v1.SessionRecord.flush_time:type_name -> google.protobuf.Timestamp
-	19, // 13: axpchat.bus.v1.EngagementRecord.engagement:type_name -> axpchat.v1.Engagement
-	15, // 14: axpchat.bus.v1.EngagementRecord.attempt_time:type_name -> google.protobuf.Timestamp
-	12, // 15: axpchat.bus.v1.EngagementRecord.connection_times:type_name -> axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
-	15, // 16: axpchat.bus.v1.EngagementRecord.untold_active_time:type_name -> google.protobuf.Timestamp
-	15, // 17: axpchat.bus.v1.EngagementRecord.untold_end_time:type_name -> google.protobuf.Timestamp
+	17, // 4: axpchat.bus.v1.OutboxEntry.accept_time:type_name -> google.protobuf.Timestamp
+	18, // 5: axpchat.bus.v1.OutboxMessage.request:type_name -> axpchat.v1.SendMessageRequest
+	19, // 6: axpchat.bus.v1.OutboxEnd.reason:type_name -> axpchat.v1.CloseReason
+	20, // 7: axpchat.bus.v1.SessionRecord.session:type_name -> axpchat.v1.Session
+	17, // 8: axpchat.bus.v1.SessionRecord.attempt_time:type_name -> google.protobuf.Timestamp
+	17, // 9: axpchat.bus.v1.SessionRecord.activity_time:type_name -> google.protobuf.Timestamp
+	17, // 10: axpchat.bus.v1.SessionRecord.presence_time:type_name -> google.protobuf.Timestamp
+	17, // 11: axpchat.bus.v1.SessionRecord.idle_warn_time:type_name -> google.protobuf.Timestamp
+	17, // 12: axpchat.bus.v1.SessionRecord.flush_time:type_name -> google.protobuf.Timestamp
+	21, // 13: axpchat.bus.v1.EngagementRecord.engagement:type_name -> axpchat.v1.Engagement
+	17, // 14: axpchat.bus.v1.EngagementRecord.attempt_time:type_name -> google.protobuf.Timestamp
+	14, // 15: axpchat.bus.v1.EngagementRecord.connection_times:type_name -> axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
+	17, // 16: axpchat.bus.v1.EngagementRecord.untold_active_time:type_name -> google.protobuf.Timestamp
+	17, // 17: axpchat.bus.v1.EngagementRecord.untold_end_time:type_name -> google.protobuf.Timestamp
 	7,  // 18: axpchat.bus.v1.EngagementRecord.left_dialogs:type_name -> axpchat.bus.v1.LeftDialog
-	15, // 19: axpchat.bus.v1.SentRecord.accept_time:type_name -> google.protobuf.Timestamp
-	20, // 20: axpchat.bus.v1.TicketRecord.use:type_name -> axpchat.v1.TicketUse
-	15, // 21: axpchat.bus.v1.TicketRecord.token_expire_time:type_name -> google.protobuf.Timestamp
-	13, // 22: axpchat.bus.v1.TicketRecord.identifiers:type_name -> axpchat.bus.v1.TicketRecord.IdentifiersEntry
-	15, // 23: axpchat.bus.v1.TicketRecord.expire_time:type_name -> google.protobuf.Timestamp
-	15, // 24: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry.value:type_name -> google.protobuf.Timestamp
-	21, // 25: axpchat.bus.v1.TicketRecord.IdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	17, // 19: axpchat.bus.v1.SentRecord.accept_time:type_name -> google.protobuf.Timestamp
+	22, // 20: axpchat.bus.v1.TicketRecord.use:type_name -> axpchat.v1.TicketUse
+	17, // 21: axpchat.bus.v1.TicketRecord.token_expire_time:type_name -> google.protobuf.Timestamp
+	15, // 22: axpchat.bus.v1.TicketRecord.identifiers:type_name -> axpchat.bus.v1.TicketRecord.IdentifiersEntry
+	17, // 23: axpchat.bus.v1.TicketRecord.expire_time:type_name -> google.protobuf.Timestamp
+	13, // 24: axpchat.bus.v1.UsageReport.accounts:type_name -> axpchat.bus.v1.AccountUsage
+	17, // 25: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry.value:type_name -> google.protobuf.Timestamp
+	23, // 26: axpchat.bus.v1.TicketRecord.IdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_axpchat_bus_v1_record_proto_init() }
@@ -1256,7 +1438,7 @@ func file_axpchat_bus_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_axpchat_bus_v1_record_proto_rawDesc), len(file_axpchat_bus_v1_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

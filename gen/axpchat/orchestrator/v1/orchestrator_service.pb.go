@@ -36,9 +36,14 @@ type Caller struct {
 	// The token's identifiers, as AXP's customerIdentifiers.
 	Identifiers map[string]*v1.CustomerIdentifierValues `protobuf:"bytes,4,rep,name=identifiers,proto3" json:"identifiers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// True where the company has verified who the customer is.
-	Verified      bool `protobuf:"varint,5,opt,name=verified,proto3" json:"verified,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Verified bool `protobuf:"varint,5,opt,name=verified,proto3" json:"verified,omitempty"`
+	// True where the subject is made up for a customer whom nobody knows.
+	Anonymous bool `protobuf:"varint,6,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
+	// The subject under which the same customer was anonymous before; empty: none.
+	// It opens no session, but Step Up.
+	AnonymousSubject string `protobuf:"bytes,7,opt,name=anonymous_subject,json=anonymousSubject,proto3" json:"anonymous_subject,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Caller) Reset() {
@@ -104,6 +109,20 @@ func (x *Caller) GetVerified() bool {
 		return x.Verified
 	}
 	return false
+}
+
+func (x *Caller) GetAnonymous() bool {
+	if x != nil {
+		return x.Anonymous
+	}
+	return false
+}
+
+func (x *Caller) GetAnonymousSubject() string {
+	if x != nil {
+		return x.AnonymousSubject
+	}
+	return ""
 }
 
 // Request of CreateSession.
@@ -308,6 +327,107 @@ func (x *GetSessionResponse) GetResponse() *v1.GetSessionResponse {
 	return nil
 }
 
+// Request of StepUp.
+type StepUpRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who calls.
+	Caller *Caller `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	// What the app asked for.
+	Request       *v1.StepUpRequest `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepUpRequest) Reset() {
+	*x = StepUpRequest{}
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepUpRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepUpRequest) ProtoMessage() {}
+
+func (x *StepUpRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepUpRequest.ProtoReflect.Descriptor instead.
+func (*StepUpRequest) Descriptor() ([]byte, []int) {
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *StepUpRequest) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *StepUpRequest) GetRequest() *v1.StepUpRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// Response of StepUp.
+type StepUpResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the app is answered.
+	Response      *v1.StepUpResponse `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepUpResponse) Reset() {
+	*x = StepUpResponse{}
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepUpResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepUpResponse) ProtoMessage() {}
+
+func (x *StepUpResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepUpResponse.ProtoReflect.Descriptor instead.
+func (*StepUpResponse) Descriptor() ([]byte, []int) {
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *StepUpResponse) GetResponse() *v1.StepUpResponse {
+	if x != nil {
+		return x.Response
+	}
+	return nil
+}
+
 // Request of UpdateSessionParameters.
 type UpdateSessionParametersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -321,7 +441,7 @@ type UpdateSessionParametersRequest struct {
 
 func (x *UpdateSessionParametersRequest) Reset() {
 	*x = UpdateSessionParametersRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[5]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -333,7 +453,7 @@ func (x *UpdateSessionParametersRequest) String() string {
 func (*UpdateSessionParametersRequest) ProtoMessage() {}
 
 func (x *UpdateSessionParametersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[5]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -346,7 +466,7 @@ func (x *UpdateSessionParametersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateSessionParametersRequest.ProtoReflect.Descriptor instead.
 func (*UpdateSessionParametersRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{5}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *UpdateSessionParametersRequest) GetCaller() *Caller {
@@ -374,7 +494,7 @@ type UpdateSessionParametersResponse struct {
 
 func (x *UpdateSessionParametersResponse) Reset() {
 	*x = UpdateSessionParametersResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[6]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -386,7 +506,7 @@ func (x *UpdateSessionParametersResponse) String() string {
 func (*UpdateSessionParametersResponse) ProtoMessage() {}
 
 func (x *UpdateSessionParametersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[6]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -399,7 +519,7 @@ func (x *UpdateSessionParametersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateSessionParametersResponse.ProtoReflect.Descriptor instead.
 func (*UpdateSessionParametersResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{6}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UpdateSessionParametersResponse) GetResponse() *v1.UpdateSessionParametersResponse {
@@ -422,7 +542,7 @@ type KeepAliveRequest struct {
 
 func (x *KeepAliveRequest) Reset() {
 	*x = KeepAliveRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[7]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +554,7 @@ func (x *KeepAliveRequest) String() string {
 func (*KeepAliveRequest) ProtoMessage() {}
 
 func (x *KeepAliveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[7]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +567,7 @@ func (x *KeepAliveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepAliveRequest.ProtoReflect.Descriptor instead.
 func (*KeepAliveRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{7}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *KeepAliveRequest) GetCaller() *Caller {
@@ -475,7 +595,7 @@ type KeepAliveResponse struct {
 
 func (x *KeepAliveResponse) Reset() {
 	*x = KeepAliveResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[8]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -487,7 +607,7 @@ func (x *KeepAliveResponse) String() string {
 func (*KeepAliveResponse) ProtoMessage() {}
 
 func (x *KeepAliveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[8]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -500,7 +620,7 @@ func (x *KeepAliveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepAliveResponse.ProtoReflect.Descriptor instead.
 func (*KeepAliveResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{8}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *KeepAliveResponse) GetResponse() *v1.KeepAliveResponse {
@@ -523,7 +643,7 @@ type AppendCustomerIdentifiersRequest struct {
 
 func (x *AppendCustomerIdentifiersRequest) Reset() {
 	*x = AppendCustomerIdentifiersRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[9]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -535,7 +655,7 @@ func (x *AppendCustomerIdentifiersRequest) String() string {
 func (*AppendCustomerIdentifiersRequest) ProtoMessage() {}
 
 func (x *AppendCustomerIdentifiersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[9]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -548,7 +668,7 @@ func (x *AppendCustomerIdentifiersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendCustomerIdentifiersRequest.ProtoReflect.Descriptor instead.
 func (*AppendCustomerIdentifiersRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{9}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AppendCustomerIdentifiersRequest) GetCaller() *Caller {
@@ -576,7 +696,7 @@ type AppendCustomerIdentifiersResponse struct {
 
 func (x *AppendCustomerIdentifiersResponse) Reset() {
 	*x = AppendCustomerIdentifiersResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[10]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +708,7 @@ func (x *AppendCustomerIdentifiersResponse) String() string {
 func (*AppendCustomerIdentifiersResponse) ProtoMessage() {}
 
 func (x *AppendCustomerIdentifiersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[10]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +721,7 @@ func (x *AppendCustomerIdentifiersResponse) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use AppendCustomerIdentifiersResponse.ProtoReflect.Descriptor instead.
 func (*AppendCustomerIdentifiersResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{10}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AppendCustomerIdentifiersResponse) GetResponse() *v1.AppendCustomerIdentifiersResponse {
@@ -624,7 +744,7 @@ type DeleteSessionRequest struct {
 
 func (x *DeleteSessionRequest) Reset() {
 	*x = DeleteSessionRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[11]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +756,7 @@ func (x *DeleteSessionRequest) String() string {
 func (*DeleteSessionRequest) ProtoMessage() {}
 
 func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[11]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +769,7 @@ func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSessionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSessionRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{11}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteSessionRequest) GetCaller() *Caller {
@@ -677,7 +797,7 @@ type DeleteSessionResponse struct {
 
 func (x *DeleteSessionResponse) Reset() {
 	*x = DeleteSessionResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[12]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +809,7 @@ func (x *DeleteSessionResponse) String() string {
 func (*DeleteSessionResponse) ProtoMessage() {}
 
 func (x *DeleteSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[12]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +822,7 @@ func (x *DeleteSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSessionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSessionResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{12}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeleteSessionResponse) GetResponse() *v1.DeleteSessionResponse {
@@ -725,7 +845,7 @@ type CreateEngagementRequest struct {
 
 func (x *CreateEngagementRequest) Reset() {
 	*x = CreateEngagementRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[13]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -737,7 +857,7 @@ func (x *CreateEngagementRequest) String() string {
 func (*CreateEngagementRequest) ProtoMessage() {}
 
 func (x *CreateEngagementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[13]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -750,7 +870,7 @@ func (x *CreateEngagementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEngagementRequest.ProtoReflect.Descriptor instead.
 func (*CreateEngagementRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{13}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateEngagementRequest) GetCaller() *Caller {
@@ -778,7 +898,7 @@ type CreateEngagementResponse struct {
 
 func (x *CreateEngagementResponse) Reset() {
 	*x = CreateEngagementResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[14]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +910,7 @@ func (x *CreateEngagementResponse) String() string {
 func (*CreateEngagementResponse) ProtoMessage() {}
 
 func (x *CreateEngagementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[14]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +923,7 @@ func (x *CreateEngagementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEngagementResponse.ProtoReflect.Descriptor instead.
 func (*CreateEngagementResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{14}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateEngagementResponse) GetResponse() *v1.CreateEngagementResponse {
@@ -826,7 +946,7 @@ type GetEngagementRequest struct {
 
 func (x *GetEngagementRequest) Reset() {
 	*x = GetEngagementRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[15]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +958,7 @@ func (x *GetEngagementRequest) String() string {
 func (*GetEngagementRequest) ProtoMessage() {}
 
 func (x *GetEngagementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[15]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +971,7 @@ func (x *GetEngagementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEngagementRequest.ProtoReflect.Descriptor instead.
 func (*GetEngagementRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{15}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetEngagementRequest) GetCaller() *Caller {
@@ -879,7 +999,7 @@ type GetEngagementResponse struct {
 
 func (x *GetEngagementResponse) Reset() {
 	*x = GetEngagementResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[16]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +1011,7 @@ func (x *GetEngagementResponse) String() string {
 func (*GetEngagementResponse) ProtoMessage() {}
 
 func (x *GetEngagementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[16]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +1024,7 @@ func (x *GetEngagementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEngagementResponse.ProtoReflect.Descriptor instead.
 func (*GetEngagementResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{16}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetEngagementResponse) GetResponse() *v1.GetEngagementResponse {
@@ -927,7 +1047,7 @@ type ListEngagementsRequest struct {
 
 func (x *ListEngagementsRequest) Reset() {
 	*x = ListEngagementsRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[17]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1059,7 @@ func (x *ListEngagementsRequest) String() string {
 func (*ListEngagementsRequest) ProtoMessage() {}
 
 func (x *ListEngagementsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[17]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1072,7 @@ func (x *ListEngagementsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEngagementsRequest.ProtoReflect.Descriptor instead.
 func (*ListEngagementsRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{17}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListEngagementsRequest) GetCaller() *Caller {
@@ -980,7 +1100,7 @@ type ListEngagementsResponse struct {
 
 func (x *ListEngagementsResponse) Reset() {
 	*x = ListEngagementsResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[18]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -992,7 +1112,7 @@ func (x *ListEngagementsResponse) String() string {
 func (*ListEngagementsResponse) ProtoMessage() {}
 
 func (x *ListEngagementsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[18]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1005,7 +1125,7 @@ func (x *ListEngagementsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEngagementsResponse.ProtoReflect.Descriptor instead.
 func (*ListEngagementsResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{18}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListEngagementsResponse) GetResponse() *v1.ListEngagementsResponse {
@@ -1028,7 +1148,7 @@ type JoinEngagementRequest struct {
 
 func (x *JoinEngagementRequest) Reset() {
 	*x = JoinEngagementRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[19]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1160,7 @@ func (x *JoinEngagementRequest) String() string {
 func (*JoinEngagementRequest) ProtoMessage() {}
 
 func (x *JoinEngagementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[19]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1173,7 @@ func (x *JoinEngagementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinEngagementRequest.ProtoReflect.Descriptor instead.
 func (*JoinEngagementRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{19}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *JoinEngagementRequest) GetCaller() *Caller {
@@ -1081,7 +1201,7 @@ type JoinEngagementResponse struct {
 
 func (x *JoinEngagementResponse) Reset() {
 	*x = JoinEngagementResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[20]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1213,7 @@ func (x *JoinEngagementResponse) String() string {
 func (*JoinEngagementResponse) ProtoMessage() {}
 
 func (x *JoinEngagementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[20]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1226,7 @@ func (x *JoinEngagementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinEngagementResponse.ProtoReflect.Descriptor instead.
 func (*JoinEngagementResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{20}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *JoinEngagementResponse) GetResponse() *v1.JoinEngagementResponse {
@@ -1129,7 +1249,7 @@ type EndEngagementRequest struct {
 
 func (x *EndEngagementRequest) Reset() {
 	*x = EndEngagementRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[21]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1261,7 @@ func (x *EndEngagementRequest) String() string {
 func (*EndEngagementRequest) ProtoMessage() {}
 
 func (x *EndEngagementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[21]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1274,7 @@ func (x *EndEngagementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndEngagementRequest.ProtoReflect.Descriptor instead.
 func (*EndEngagementRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{21}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *EndEngagementRequest) GetCaller() *Caller {
@@ -1182,7 +1302,7 @@ type EndEngagementResponse struct {
 
 func (x *EndEngagementResponse) Reset() {
 	*x = EndEngagementResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[22]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1314,7 @@ func (x *EndEngagementResponse) String() string {
 func (*EndEngagementResponse) ProtoMessage() {}
 
 func (x *EndEngagementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[22]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1327,7 @@ func (x *EndEngagementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndEngagementResponse.ProtoReflect.Descriptor instead.
 func (*EndEngagementResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{22}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *EndEngagementResponse) GetResponse() *v1.EndEngagementResponse {
@@ -1230,7 +1350,7 @@ type SendMessageRequest struct {
 
 func (x *SendMessageRequest) Reset() {
 	*x = SendMessageRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[23]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1362,7 @@ func (x *SendMessageRequest) String() string {
 func (*SendMessageRequest) ProtoMessage() {}
 
 func (x *SendMessageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[23]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1375,7 @@ func (x *SendMessageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendMessageRequest.ProtoReflect.Descriptor instead.
 func (*SendMessageRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{23}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SendMessageRequest) GetCaller() *Caller {
@@ -1283,7 +1403,7 @@ type SendMessageResponse struct {
 
 func (x *SendMessageResponse) Reset() {
 	*x = SendMessageResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[24]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1295,7 +1415,7 @@ func (x *SendMessageResponse) String() string {
 func (*SendMessageResponse) ProtoMessage() {}
 
 func (x *SendMessageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[24]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1308,7 +1428,7 @@ func (x *SendMessageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendMessageResponse.ProtoReflect.Descriptor instead.
 func (*SendMessageResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{24}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SendMessageResponse) GetResponse() *v1.SendMessageResponse {
@@ -1331,7 +1451,7 @@ type CreateAttachmentRequest struct {
 
 func (x *CreateAttachmentRequest) Reset() {
 	*x = CreateAttachmentRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[25]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1463,7 @@ func (x *CreateAttachmentRequest) String() string {
 func (*CreateAttachmentRequest) ProtoMessage() {}
 
 func (x *CreateAttachmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[25]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1476,7 @@ func (x *CreateAttachmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAttachmentRequest.ProtoReflect.Descriptor instead.
 func (*CreateAttachmentRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{25}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CreateAttachmentRequest) GetCaller() *Caller {
@@ -1384,7 +1504,7 @@ type CreateAttachmentResponse struct {
 
 func (x *CreateAttachmentResponse) Reset() {
 	*x = CreateAttachmentResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[26]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1516,7 @@ func (x *CreateAttachmentResponse) String() string {
 func (*CreateAttachmentResponse) ProtoMessage() {}
 
 func (x *CreateAttachmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[26]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1529,7 @@ func (x *CreateAttachmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAttachmentResponse.ProtoReflect.Descriptor instead.
 func (*CreateAttachmentResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{26}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CreateAttachmentResponse) GetResponse() *v1.CreateAttachmentResponse {
@@ -1432,7 +1552,7 @@ type GetAttachmentRequest struct {
 
 func (x *GetAttachmentRequest) Reset() {
 	*x = GetAttachmentRequest{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[27]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +1564,7 @@ func (x *GetAttachmentRequest) String() string {
 func (*GetAttachmentRequest) ProtoMessage() {}
 
 func (x *GetAttachmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[27]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +1577,7 @@ func (x *GetAttachmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttachmentRequest.ProtoReflect.Descriptor instead.
 func (*GetAttachmentRequest) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{27}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetAttachmentRequest) GetCaller() *Caller {
@@ -1485,7 +1605,7 @@ type GetAttachmentResponse struct {
 
 func (x *GetAttachmentResponse) Reset() {
 	*x = GetAttachmentResponse{}
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[28]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1497,7 +1617,7 @@ func (x *GetAttachmentResponse) String() string {
 func (*GetAttachmentResponse) ProtoMessage() {}
 
 func (x *GetAttachmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[28]
+	mi := &file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1510,7 +1630,7 @@ func (x *GetAttachmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttachmentResponse.ProtoReflect.Descriptor instead.
 func (*GetAttachmentResponse) Descriptor() ([]byte, []int) {
-	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{28}
+	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetAttachmentResponse) GetResponse() *v1.GetAttachmentResponse {
@@ -1524,13 +1644,15 @@ var File_axpchat_orchestrator_v1_orchestrator_service_proto protoreflect.FileDes
 
 const file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDesc = "" +
 	"\n" +
-	"2axpchat/orchestrator/v1/orchestrator_service.proto\x12\x17axpchat.orchestrator.v1\x1a\x18axpchat/v1/request.proto\"\xa6\x02\n" +
+	"2axpchat/orchestrator/v1/orchestrator_service.proto\x12\x17axpchat.orchestrator.v1\x1a\x18axpchat/v1/request.proto\"\xf1\x02\n" +
 	"\x06Caller\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12R\n" +
 	"\videntifiers\x18\x04 \x03(\v20.axpchat.orchestrator.v1.Caller.IdentifiersEntryR\videntifiers\x12\x1a\n" +
-	"\bverified\x18\x05 \x01(\bR\bverified\x1ad\n" +
+	"\bverified\x18\x05 \x01(\bR\bverified\x12\x1c\n" +
+	"\tanonymous\x18\x06 \x01(\bR\tanonymous\x12+\n" +
+	"\x11anonymous_subject\x18\a \x01(\tR\x10anonymousSubject\x1ad\n" +
 	"\x10IdentifiersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12:\n" +
 	"\x05value\x18\x02 \x01(\v2$.axpchat.v1.CustomerIdentifierValuesR\x05value:\x028\x01\"\x8b\x01\n" +
@@ -1543,7 +1665,12 @@ const file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDesc = "" +
 	"\x06caller\x18\x01 \x01(\v2\x1f.axpchat.orchestrator.v1.CallerR\x06caller\x127\n" +
 	"\arequest\x18\x02 \x01(\v2\x1d.axpchat.v1.GetSessionRequestR\arequest\"P\n" +
 	"\x12GetSessionResponse\x12:\n" +
-	"\bresponse\x18\x01 \x01(\v2\x1e.axpchat.v1.GetSessionResponseR\bresponse\"\x9f\x01\n" +
+	"\bresponse\x18\x01 \x01(\v2\x1e.axpchat.v1.GetSessionResponseR\bresponse\"}\n" +
+	"\rStepUpRequest\x127\n" +
+	"\x06caller\x18\x01 \x01(\v2\x1f.axpchat.orchestrator.v1.CallerR\x06caller\x123\n" +
+	"\arequest\x18\x02 \x01(\v2\x19.axpchat.v1.StepUpRequestR\arequest\"H\n" +
+	"\x0eStepUpResponse\x126\n" +
+	"\bresponse\x18\x01 \x01(\v2\x1a.axpchat.v1.StepUpResponseR\bresponse\"\x9f\x01\n" +
 	"\x1eUpdateSessionParametersRequest\x127\n" +
 	"\x06caller\x18\x01 \x01(\v2\x1f.axpchat.orchestrator.v1.CallerR\x06caller\x12D\n" +
 	"\arequest\x18\x02 \x01(\v2*.axpchat.v1.UpdateSessionParametersRequestR\arequest\"j\n" +
@@ -1603,11 +1730,12 @@ const file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDesc = "" +
 	"\x06caller\x18\x01 \x01(\v2\x1f.axpchat.orchestrator.v1.CallerR\x06caller\x12:\n" +
 	"\arequest\x18\x02 \x01(\v2 .axpchat.v1.GetAttachmentRequestR\arequest\"V\n" +
 	"\x15GetAttachmentResponse\x12=\n" +
-	"\bresponse\x18\x01 \x01(\v2!.axpchat.v1.GetAttachmentResponseR\bresponse2\xf9\f\n" +
+	"\bresponse\x18\x01 \x01(\v2!.axpchat.v1.GetAttachmentResponseR\bresponse2\xd4\r\n" +
 	"\x13OrchestratorService\x12n\n" +
 	"\rCreateSession\x12-.axpchat.orchestrator.v1.CreateSessionRequest\x1a..axpchat.orchestrator.v1.CreateSessionResponse\x12e\n" +
 	"\n" +
-	"GetSession\x12*.axpchat.orchestrator.v1.GetSessionRequest\x1a+.axpchat.orchestrator.v1.GetSessionResponse\x12\x8c\x01\n" +
+	"GetSession\x12*.axpchat.orchestrator.v1.GetSessionRequest\x1a+.axpchat.orchestrator.v1.GetSessionResponse\x12Y\n" +
+	"\x06StepUp\x12&.axpchat.orchestrator.v1.StepUpRequest\x1a'.axpchat.orchestrator.v1.StepUpResponse\x12\x8c\x01\n" +
 	"\x17UpdateSessionParameters\x127.axpchat.orchestrator.v1.UpdateSessionParametersRequest\x1a8.axpchat.orchestrator.v1.UpdateSessionParametersResponse\x12b\n" +
 	"\tKeepAlive\x12).axpchat.orchestrator.v1.KeepAliveRequest\x1a*.axpchat.orchestrator.v1.KeepAliveResponse\x12\x92\x01\n" +
 	"\x19AppendCustomerIdentifiers\x129.axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest\x1a:.axpchat.orchestrator.v1.AppendCustomerIdentifiersResponse\x12n\n" +
@@ -1634,146 +1762,155 @@ func file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescGZIP() []byt
 	return file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDescData
 }
 
-var file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_axpchat_orchestrator_v1_orchestrator_service_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_axpchat_orchestrator_v1_orchestrator_service_proto_goTypes = []any{
 	(*Caller)(nil),                               // 0: axpchat.orchestrator.v1.Caller
 	(*CreateSessionRequest)(nil),                 // 1: axpchat.orchestrator.v1.CreateSessionRequest
 	(*CreateSessionResponse)(nil),                // 2: axpchat.orchestrator.v1.CreateSessionResponse
 	(*GetSessionRequest)(nil),                    // 3: axpchat.orchestrator.v1.GetSessionRequest
 	(*GetSessionResponse)(nil),                   // 4: axpchat.orchestrator.v1.GetSessionResponse
-	(*UpdateSessionParametersRequest)(nil),       // 5: axpchat.orchestrator.v1.UpdateSessionParametersRequest
-	(*UpdateSessionParametersResponse)(nil),      // 6: axpchat.orchestrator.v1.UpdateSessionParametersResponse
-	(*KeepAliveRequest)(nil),                     // 7: axpchat.orchestrator.v1.KeepAliveRequest
-	(*KeepAliveResponse)(nil),                    // 8: axpchat.orchestrator.v1.KeepAliveResponse
-	(*AppendCustomerIdentifiersRequest)(nil),     // 9: axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest
-	(*AppendCustomerIdentifiersResponse)(nil),    // 10: axpchat.orchestrator.v1.AppendCustomerIdentifiersResponse
-	(*DeleteSessionRequest)(nil),                 // 11: axpchat.orchestrator.v1.DeleteSessionRequest
-	(*DeleteSessionResponse)(nil),                // 12: axpchat.orchestrator.v1.DeleteSessionResponse
-	(*CreateEngagementRequest)(nil),              // 13: axpchat.orchestrator.v1.CreateEngagementRequest
-	(*CreateEngagementResponse)(nil),             // 14: axpchat.orchestrator.v1.CreateEngagementResponse
-	(*GetEngagementRequest)(nil),                 // 15: axpchat.orchestrator.v1.GetEngagementRequest
-	(*GetEngagementResponse)(nil),                // 16: axpchat.orchestrator.v1.GetEngagementResponse
-	(*ListEngagementsRequest)(nil),               // 17: axpchat.orchestrator.v1.ListEngagementsRequest
-	(*ListEngagementsResponse)(nil),              // 18: axpchat.orchestrator.v1.ListEngagementsResponse
-	(*JoinEngagementRequest)(nil),                // 19: axpchat.orchestrator.v1.JoinEngagementRequest
-	(*JoinEngagementResponse)(nil),               // 20: axpchat.orchestrator.v1.JoinEngagementResponse
-	(*EndEngagementRequest)(nil),                 // 21: axpchat.orchestrator.v1.EndEngagementRequest
-	(*EndEngagementResponse)(nil),                // 22: axpchat.orchestrator.v1.EndEngagementResponse
-	(*SendMessageRequest)(nil),                   // 23: axpchat.orchestrator.v1.SendMessageRequest
-	(*SendMessageResponse)(nil),                  // 24: axpchat.orchestrator.v1.SendMessageResponse
-	(*CreateAttachmentRequest)(nil),              // 25: axpchat.orchestrator.v1.CreateAttachmentRequest
-	(*CreateAttachmentResponse)(nil),             // 26: axpchat.orchestrator.v1.CreateAttachmentResponse
-	(*GetAttachmentRequest)(nil),                 // 27: axpchat.orchestrator.v1.GetAttachmentRequest
-	(*GetAttachmentResponse)(nil),                // 28: axpchat.orchestrator.v1.GetAttachmentResponse
-	nil,                                          // 29: axpchat.orchestrator.v1.Caller.IdentifiersEntry
-	(*v1.CreateSessionRequest)(nil),              // 30: axpchat.v1.CreateSessionRequest
-	(*v1.CreateSessionResponse)(nil),             // 31: axpchat.v1.CreateSessionResponse
-	(*v1.GetSessionRequest)(nil),                 // 32: axpchat.v1.GetSessionRequest
-	(*v1.GetSessionResponse)(nil),                // 33: axpchat.v1.GetSessionResponse
-	(*v1.UpdateSessionParametersRequest)(nil),    // 34: axpchat.v1.UpdateSessionParametersRequest
-	(*v1.UpdateSessionParametersResponse)(nil),   // 35: axpchat.v1.UpdateSessionParametersResponse
-	(*v1.KeepAliveRequest)(nil),                  // 36: axpchat.v1.KeepAliveRequest
-	(*v1.KeepAliveResponse)(nil),                 // 37: axpchat.v1.KeepAliveResponse
-	(*v1.AppendCustomerIdentifiersRequest)(nil),  // 38: axpchat.v1.AppendCustomerIdentifiersRequest
-	(*v1.AppendCustomerIdentifiersResponse)(nil), // 39: axpchat.v1.AppendCustomerIdentifiersResponse
-	(*v1.DeleteSessionRequest)(nil),              // 40: axpchat.v1.DeleteSessionRequest
-	(*v1.DeleteSessionResponse)(nil),             // 41: axpchat.v1.DeleteSessionResponse
-	(*v1.CreateEngagementRequest)(nil),           // 42: axpchat.v1.CreateEngagementRequest
-	(*v1.CreateEngagementResponse)(nil),          // 43: axpchat.v1.CreateEngagementResponse
-	(*v1.GetEngagementRequest)(nil),              // 44: axpchat.v1.GetEngagementRequest
-	(*v1.GetEngagementResponse)(nil),             // 45: axpchat.v1.GetEngagementResponse
-	(*v1.ListEngagementsRequest)(nil),            // 46: axpchat.v1.ListEngagementsRequest
-	(*v1.ListEngagementsResponse)(nil),           // 47: axpchat.v1.ListEngagementsResponse
-	(*v1.JoinEngagementRequest)(nil),             // 48: axpchat.v1.JoinEngagementRequest
-	(*v1.JoinEngagementResponse)(nil),            // 49: axpchat.v1.JoinEngagementResponse
-	(*v1.EndEngagementRequest)(nil),              // 50: axpchat.v1.EndEngagementRequest
-	(*v1.EndEngagementResponse)(nil),             // 51: axpchat.v1.EndEngagementResponse
-	(*v1.SendMessageRequest)(nil),                // 52: axpchat.v1.SendMessageRequest
-	(*v1.SendMessageResponse)(nil),               // 53: axpchat.v1.SendMessageResponse
-	(*v1.CreateAttachmentRequest)(nil),           // 54: axpchat.v1.CreateAttachmentRequest
-	(*v1.CreateAttachmentResponse)(nil),          // 55: axpchat.v1.CreateAttachmentResponse
-	(*v1.GetAttachmentRequest)(nil),              // 56: axpchat.v1.GetAttachmentRequest
-	(*v1.GetAttachmentResponse)(nil),             // 57: axpchat.v1.GetAttachmentResponse
-	(*v1.CustomerIdentifierValues)(nil),          // 58: axpchat.v1.CustomerIdentifierValues
+	(*StepUpRequest)(nil),                        // 5: axpchat.orchestrator.v1.StepUpRequest
+	(*StepUpResponse)(nil),                       // 6: axpchat.orchestrator.v1.StepUpResponse
+	(*UpdateSessionParametersRequest)(nil),       // 7: axpchat.orchestrator.v1.UpdateSessionParametersRequest
+	(*UpdateSessionParametersResponse)(nil),      // 8: axpchat.orchestrator.v1.UpdateSessionParametersResponse
+	(*KeepAliveRequest)(nil),                     // 9: axpchat.orchestrator.v1.KeepAliveRequest
+	(*KeepAliveResponse)(nil),                    // 10: axpchat.orchestrator.v1.KeepAliveResponse
+	(*AppendCustomerIdentifiersRequest)(nil),     // 11: axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest
+	(*AppendCustomerIdentifiersResponse)(nil),    // 12: axpchat.orchestrator.v1.AppendCustomerIdentifiersResponse
+	(*DeleteSessionRequest)(nil),                 // 13: axpchat.orchestrator.v1.DeleteSessionRequest
+	(*DeleteSessionResponse)(nil),                // 14: axpchat.orchestrator.v1.DeleteSessionResponse
+	(*CreateEngagementRequest)(nil),              // 15: axpchat.orchestrator.v1.CreateEngagementRequest
+	(*CreateEngagementResponse)(nil),             // 16: axpchat.orchestrator.v1.CreateEngagementResponse
+	(*GetEngagementRequest)(nil),                 // 17: axpchat.orchestrator.v1.GetEngagementRequest
+	(*GetEngagementResponse)(nil),                // 18: axpchat.orchestrator.v1.GetEngagementResponse
+	(*ListEngagementsRequest)(nil),               // 19: axpchat.orchestrator.v1.ListEngagementsRequest
+	(*ListEngagementsResponse)(nil),              // 20: axpchat.orchestrator.v1.ListEngagementsResponse
+	(*JoinEngagementRequest)(nil),                // 21: axpchat.orchestrator.v1.JoinEngagementRequest
+	(*JoinEngagementResponse)(nil),               // 22: axpchat.orchestrator.v1.JoinEngagementResponse
+	(*EndEngagementRequest)(nil),                 // 23: axpchat.orchestrator.v1.EndEngagementRequest
+	(*EndEngagementResponse)(nil),                // 24: axpchat.orchestrator.v1.EndEngagementResponse
+	(*SendMessageRequest)(nil),                   // 25: axpchat.orchestrator.v1.SendMessageRequest
+	(*SendMessageResponse)(nil),                  // 26: axpchat.orchestrator.v1.SendMessageResponse
+	(*CreateAttachmentRequest)(nil),              // 27: axpchat.orchestrator.v1.CreateAttachmentRequest
+	(*CreateAttachmentResponse)(nil),             // 28: axpchat.orchestrator.v1.CreateAttachmentResponse
+	(*GetAttachmentRequest)(nil),                 // 29: axpchat.orchestrator.v1.GetAttachmentRequest
+	(*GetAttachmentResponse)(nil),                // 30: axpchat.orchestrator.v1.GetAttachmentResponse
+	nil,                                          // 31: axpchat.orchestrator.v1.Caller.IdentifiersEntry
+	(*v1.CreateSessionRequest)(nil),              // 32: axpchat.v1.CreateSessionRequest
+	(*v1.CreateSessionResponse)(nil),             // 33: axpchat.v1.CreateSessionResponse
+	(*v1.GetSessionRequest)(nil),                 // 34: axpchat.v1.GetSessionRequest
+	(*v1.GetSessionResponse)(nil),                // 35: axpchat.v1.GetSessionResponse
+	(*v1.StepUpRequest)(nil),                     // 36: axpchat.v1.StepUpRequest
+	(*v1.StepUpResponse)(nil),                    // 37: axpchat.v1.StepUpResponse
+	(*v1.UpdateSessionParametersRequest)(nil),    // 38: axpchat.v1.UpdateSessionParametersRequest
+	(*v1.UpdateSessionParametersResponse)(nil),   // 39: axpchat.v1.UpdateSessionParametersResponse
+	(*v1.KeepAliveRequest)(nil),                  // 40: axpchat.v1.KeepAliveRequest
+	(*v1.KeepAliveResponse)(nil),                 // 41: axpchat.v1.KeepAliveResponse
+	(*v1.AppendCustomerIdentifiersRequest)(nil),  // 42: axpchat.v1.AppendCustomerIdentifiersRequest
+	(*v1.AppendCustomerIdentifiersResponse)(nil), // 43: axpchat.v1.AppendCustomerIdentifiersResponse
+	(*v1.DeleteSessionRequest)(nil),              // 44: axpchat.v1.DeleteSessionRequest
+	(*v1.DeleteSessionResponse)(nil),             // 45: axpchat.v1.DeleteSessionResponse
+	(*v1.CreateEngagementRequest)(nil),           // 46: axpchat.v1.CreateEngagementRequest
+	(*v1.CreateEngagementResponse)(nil),          // 47: axpchat.v1.CreateEngagementResponse
+	(*v1.GetEngagementRequest)(nil),              // 48: axpchat.v1.GetEngagementRequest
+	(*v1.GetEngagementResponse)(nil),             // 49: axpchat.v1.GetEngagementResponse
+	(*v1.ListEngagementsRequest)(nil),            // 50: axpchat.v1.ListEngagementsRequest
+	(*v1.ListEngagementsResponse)(nil),           // 51: axpchat.v1.ListEngagementsResponse
+	(*v1.JoinEngagementRequest)(nil),             // 52: axpchat.v1.JoinEngagementRequest
+	(*v1.JoinEngagementResponse)(nil),            // 53: axpchat.v1.JoinEngagementResponse
+	(*v1.EndEngagementRequest)(nil),              // 54: axpchat.v1.EndEngagementRequest
+	(*v1.EndEngagementResponse)(nil),             // 55: axpchat.v1.EndEngagementResponse
+	(*v1.SendMessageRequest)(nil),                // 56: axpchat.v1.SendMessageRequest
+	(*v1.SendMessageResponse)(nil),               // 57: axpchat.v1.SendMessageResponse
+	(*v1.CreateAttachmentRequest)(nil),           // 58: axpchat.v1.CreateAttachmentRequest
+	(*v1.CreateAttachmentResponse)(nil),          // 59: axpchat.v1.CreateAttachmentResponse
+	(*v1.GetAttachmentRequest)(nil),              // 60: axpchat.v1.GetAttachmentRequest
+	(*v1.GetAttachmentResponse)(nil),             // 61: axpchat.v1.GetAttachmentResponse
+	(*v1.CustomerIdentifierValues)(nil),          // 62: axpchat.v1.CustomerIdentifierValues
 }
 var file_axpchat_orchestrator_v1_orchestrator_service_proto_depIdxs = []int32{
-	29, // 0: axpchat.orchestrator.v1.Caller.identifiers:type_name -> axpchat.orchestrator.v1.Caller.IdentifiersEntry
+	31, // 0: axpchat.orchestrator.v1.Caller.identifiers:type_name -> axpchat.orchestrator.v1.Caller.IdentifiersEntry
 	0,  // 1: axpchat.orchestrator.v1.CreateSessionRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	30, // 2: axpchat.orchestrator.v1.CreateSessionRequest.request:type_name -> axpchat.v1.CreateSessionRequest
-	31, // 3: axpchat.orchestrator.v1.CreateSessionResponse.response:type_name -> axpchat.v1.CreateSessionResponse
+	32, // 2: axpchat.orchestrator.v1.CreateSessionRequest.request:type_name -> axpchat.v1.CreateSessionRequest
+	33, // 3: axpchat.orchestrator.v1.CreateSessionResponse.response:type_name -> axpchat.v1.CreateSessionResponse
 	0,  // 4: axpchat.orchestrator.v1.GetSessionRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	32, // 5: axpchat.orchestrator.v1.GetSessionRequest.request:type_name -> axpchat.v1.GetSessionRequest
-	33, // 6: axpchat.orchestrator.v1.GetSessionResponse.response:type_name -> axpchat.v1.GetSessionResponse
-	0,  // 7: axpchat.orchestrator.v1.UpdateSessionParametersRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	34, // 8: axpchat.orchestrator.v1.UpdateSessionParametersRequest.request:type_name -> axpchat.v1.UpdateSessionParametersRequest
-	35, // 9: axpchat.orchestrator.v1.UpdateSessionParametersResponse.response:type_name -> axpchat.v1.UpdateSessionParametersResponse
-	0,  // 10: axpchat.orchestrator.v1.KeepAliveRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	36, // 11: axpchat.orchestrator.v1.KeepAliveRequest.request:type_name -> axpchat.v1.KeepAliveRequest
-	37, // 12: axpchat.orchestrator.v1.KeepAliveResponse.response:type_name -> axpchat.v1.KeepAliveResponse
-	0,  // 13: axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	38, // 14: axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest.request:type_name -> axpchat.v1.AppendCustomerIdentifiersRequest
-	39, // 15: axpchat.orchestrator.v1.AppendCustomerIdentifiersResponse.response:type_name -> axpchat.v1.AppendCustomerIdentifiersResponse
-	0,  // 16: axpchat.orchestrator.v1.DeleteSessionRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	40, // 17: axpchat.orchestrator.v1.DeleteSessionRequest.request:type_name -> axpchat.v1.DeleteSessionRequest
-	41, // 18: axpchat.orchestrator.v1.DeleteSessionResponse.response:type_name -> axpchat.v1.DeleteSessionResponse
-	0,  // 19: axpchat.orchestrator.v1.CreateEngagementRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	42, // 20: axpchat.orchestrator.v1.CreateEngagementRequest.request:type_name -> axpchat.v1.CreateEngagementRequest
-	43, // 21: axpchat.orchestrator.v1.CreateEngagementResponse.response:type_name -> axpchat.v1.CreateEngagementResponse
-	0,  // 22: axpchat.orchestrator.v1.GetEngagementRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	44, // 23: axpchat.orchestrator.v1.GetEngagementRequest.request:type_name -> axpchat.v1.GetEngagementRequest
-	45, // 24: axpchat.orchestrator.v1.GetEngagementResponse.response:type_name -> axpchat.v1.GetEngagementResponse
-	0,  // 25: axpchat.orchestrator.v1.ListEngagementsRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	46, // 26: axpchat.orchestrator.v1.ListEngagementsRequest.request:type_name -> axpchat.v1.ListEngagementsRequest
-	47, // 27: axpchat.orchestrator.v1.ListEngagementsResponse.response:type_name -> axpchat.v1.ListEngagementsResponse
-	0,  // 28: axpchat.orchestrator.v1.JoinEngagementRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	48, // 29: axpchat.orchestrator.v1.JoinEngagementRequest.request:type_name -> axpchat.v1.JoinEngagementRequest
-	49, // 30: axpchat.orchestrator.v1.JoinEngagementResponse.response:type_name -> axpchat.v1.JoinEngagementResponse
-	0,  // 31: axpchat.orchestrator.v1.EndEngagementRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	50, // 32: axpchat.orchestrator.v1.EndEngagementRequest.request:type_name -> axpchat.v1.EndEngagementRequest
-	51, // 33: axpchat.orchestrator.v1.EndEngagementResponse.response:type_name -> axpchat.v1.EndEngagementResponse
-	0,  // 34: axpchat.orchestrator.v1.SendMessageRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	52, // 35: axpchat.orchestrator.v1.SendMessageRequest.request:type_name -> axpchat.v1.SendMessageRequest
-	53, // 36: axpchat.orchestrator.v1.SendMessageResponse.response:type_name -> axpchat.v1.SendMessageResponse
-	0,  // 37: axpchat.orchestrator.v1.CreateAttachmentRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	54, // 38: axpchat.orchestrator.v1.CreateAttachmentRequest.request:type_name -> axpchat.v1.CreateAttachmentRequest
-	55, // 39: axpchat.orchestrator.v1.CreateAttachmentResponse.response:type_name -> axpchat.v1.CreateAttachmentResponse
-	0,  // 40: axpchat.orchestrator.v1.GetAttachmentRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
-	56, // 41: axpchat.orchestrator.v1.GetAttachmentRequest.request:type_name -> axpchat.v1.GetAttachmentRequest
-	57, // 42: axpchat.orchestrator.v1.GetAttachmentResponse.response:type_name -> axpchat.v1.GetAttachmentResponse
-	58, // 43: axpchat.orchestrator.v1.Caller.IdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
-	1,  // 44: axpchat.orchestrator.v1.OrchestratorService.CreateSession:input_type -> axpchat.orchestrator.v1.CreateSessionRequest
-	3,  // 45: axpchat.orchestrator.v1.OrchestratorService.GetSession:input_type -> axpchat.orchestrator.v1.GetSessionRequest
-	5,  // 46: axpchat.orchestrator.v1.OrchestratorService.UpdateSessionParameters:input_type -> axpchat.orchestrator.v1.UpdateSessionParametersRequest
-	7,  // 47: axpchat.orchestrator.v1.OrchestratorService.KeepAlive:input_type -> axpchat.orchestrator.v1.KeepAliveRequest
-	9,  // 48: axpchat.orchestrator.v1.OrchestratorService.AppendCustomerIdentifiers:input_type -> axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest
-	11, // 49: axpchat.orchestrator.v1.OrchestratorService.DeleteSession:input_type -> axpchat.orchestrator.v1.DeleteSessionRequest
-	13, // 50: axpchat.orchestrator.v1.OrchestratorService.CreateEngagement:input_type -> axpchat.orchestrator.v1.CreateEngagementRequest
-	15, // 51: axpchat.orchestrator.v1.OrchestratorService.GetEngagement:input_type -> axpchat.orchestrator.v1.GetEngagementRequest
-	17, // 52: axpchat.orchestrator.v1.OrchestratorService.ListEngagements:input_type -> axpchat.orchestrator.v1.ListEngagementsRequest
-	19, // 53: axpchat.orchestrator.v1.OrchestratorService.JoinEngagement:input_type -> axpchat.orchestrator.v1.JoinEngagementRequest
-	21, // 54: axpchat.orchestrator.v1.OrchestratorService.EndEngagement:input_type -> axpchat.orchestrator.v1.EndEngagementRequest
-	23, // 55: axpchat.orchestrator.v1.OrchestratorService.SendMessage:input_type -> axpchat.orchestrator.v1.SendMessageRequest
-	25, // 56: axpchat.orchestrator.v1.OrchestratorService.CreateAttachment:input_type -> axpchat.orchestrator.v1.CreateAttachmentRequest
-	27, // 57: axpchat.orchestrator.v1.OrchestratorService.GetAttachment:input_type -> axpchat.orchestrator.v1.GetAttachmentRequest
-	2,  // 58: axpchat.orchestrator.v1.OrchestratorService.CreateSession:output_type -> axpchat.orchestrator.v1.CreateSessionResponse
-	4,  // 59: axpchat.orchestrator.v1.OrchestratorService.GetSession:output_type -> axpchat.orchestrator.v1.GetSessionResponse
-	6,  // 60: axpchat.orchestrator.v1.OrchestratorService.UpdateSessionParameters:output_type -> axpchat.orchestrator.v1.UpdateSessionParametersResponse
-	8,  // 61: axpchat.orchestrator.v1.OrchestratorService.KeepAlive:output_type -> axpchat.orchestrator.v1.KeepAliveResponse
-	10, // 62: axpchat.orchestrator.v1.OrchestratorService.AppendCustomerIdentifiers:output_type -> axpchat.orchestrator.v1.AppendCustomerIdentifiersResponse
-	12, // 63: axpchat.orchestrator.v1.OrchestratorService.DeleteSession:output_type -> axpchat.orchestrator.v1.DeleteSessionResponse
-	14, // 64: axpchat.orchestrator.v1.OrchestratorService.CreateEngagement:output_type -> axpchat.orchestrator.v1.CreateEngagementResponse
-	16, // 65: axpchat.orchestrator.v1.OrchestratorService.GetEngagement:output_type -> axpchat.orchestrator.v1.GetEngagementResponse
-	18, // 66: axpchat.orchestrator.v1.OrchestratorService.ListEngagements:output_type -> axpchat.orchestrator.v1.ListEngagementsResponse
-	20, // 67: axpchat.orchestrator.v1.OrchestratorService.JoinEngagement:output_type -> axpchat.orchestrator.v1.JoinEngagementResponse
-	22, // 68: axpchat.orchestrator.v1.OrchestratorService.EndEngagement:output_type -> axpchat.orchestrator.v1.EndEngagementResponse
-	24, // 69: axpchat.orchestrator.v1.OrchestratorService.SendMessage:output_type -> axpchat.orchestrator.v1.SendMessageResponse
-	26, // 70: axpchat.orchestrator.v1.OrchestratorService.CreateAttachment:output_type -> axpchat.orchestrator.v1.CreateAttachmentResponse
-	28, // 71: axpchat.orchestrator.v1.OrchestratorService.GetAttachment:output_type -> axpchat.orchestrator.v1.GetAttachmentResponse
-	58, // [58:72] is the sub-list for method output_type
-	44, // [44:58] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	34, // 5: axpchat.orchestrator.v1.GetSessionRequest.request:type_name -> axpchat.v1.GetSessionRequest
+	35, // 6: axpchat.orchestrator.v1.GetSessionResponse.response:type_name -> axpchat.v1.GetSessionResponse
+	0,  // 7: axpchat.orchestrator.v1.StepUpRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	36, // 8: axpchat.orchestrator.v1.StepUpRequest.request:type_name -> axpchat.v1.StepUpRequest
+	37, // 9: axpchat.orchestrator.v1.StepUpResponse.response:type_name -> axpchat.v1.StepUpResponse
+	0,  // 10: axpchat.orchestrator.v1.UpdateSessionParametersRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	38, // 11: axpchat.orchestrator.v1.UpdateSessionParametersRequest.request:type_name -> axpchat.v1.UpdateSessionParametersRequest
+	39, // 12: axpchat.orchestrator.v1.UpdateSessionParametersResponse.response:type_name -> axpchat.v1.UpdateSessionParametersResponse
+	0,  // 13: axpchat.orchestrator.v1.KeepAliveRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	40, // 14: axpchat.orchestrator.v1.KeepAliveRequest.request:type_name -> axpchat.v1.KeepAliveRequest
+	41, // 15: axpchat.orchestrator.v1.KeepAliveResponse.response:type_name -> axpchat.v1.KeepAliveResponse
+	0,  // 16: axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	42, // 17: axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest.request:type_name -> axpchat.v1.AppendCustomerIdentifiersRequest
+	43, // 18: axpchat.orchestrator.v1.AppendCustomerIdentifiersResponse.response:type_name -> axpchat.v1.AppendCustomerIdentifiersResponse
+	0,  // 19: axpchat.orchestrator.v1.DeleteSessionRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	44, // 20: axpchat.orchestrator.v1.DeleteSessionRequest.request:type_name -> axpchat.v1.DeleteSessionRequest
+	45, // 21: axpchat.orchestrator.v1.DeleteSessionResponse.response:type_name -> axpchat.v1.DeleteSessionResponse
+	0,  // 22: axpchat.orchestrator.v1.CreateEngagementRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	46, // 23: axpchat.orchestrator.v1.CreateEngagementRequest.request:type_name -> axpchat.v1.CreateEngagementRequest
+	47, // 24: axpchat.orchestrator.v1.CreateEngagementResponse.response:type_name -> axpchat.v1.CreateEngagementResponse
+	0,  // 25: axpchat.orchestrator.v1.GetEngagementRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	48, // 26: axpchat.orchestrator.v1.GetEngagementRequest.request:type_name -> axpchat.v1.GetEngagementRequest
+	49, // 27: axpchat.orchestrator.v1.GetEngagementResponse.response:type_name -> axpchat.v1.GetEngagementResponse
+	0,  // 28: axpchat.orchestrator.v1.ListEngagementsRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	50, // 29: axpchat.orchestrator.v1.ListEngagementsRequest.request:type_name -> axpchat.v1.ListEngagementsRequest
+	51, // 30: axpchat.orchestrator.v1.ListEngagementsResponse.response:type_name -> axpchat.v1.ListEngagementsResponse
+	0,  // 31: axpchat.orchestrator.v1.JoinEngagementRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	52, // 32: axpchat.orchestrator.v1.JoinEngagementRequest.request:type_name -> axpchat.v1.JoinEngagementRequest
+	53, // 33: axpchat.orchestrator.v1.JoinEngagementResponse.response:type_name -> axpchat.v1.JoinEngagementResponse
+	0,  // 34: axpchat.orchestrator.v1.EndEngagementRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	54, // 35: axpchat.orchestrator.v1.EndEngagementRequest.request:type_name -> axpchat.v1.EndEngagementRequest
+	55, // 36: axpchat.orchestrator.v1.EndEngagementResponse.response:type_name -> axpchat.v1.EndEngagementResponse
+	0,  // 37: axpchat.orchestrator.v1.SendMessageRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	56, // 38: axpchat.orchestrator.v1.SendMessageRequest.request:type_name -> axpchat.v1.SendMessageRequest
+	57, // 39: axpchat.orchestrator.v1.SendMessageResponse.response:type_name -> axpchat.v1.SendMessageResponse
+	0,  // 40: axpchat.orchestrator.v1.CreateAttachmentRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	58, // 41: axpchat.orchestrator.v1.CreateAttachmentRequest.request:type_name -> axpchat.v1.CreateAttachmentRequest
+	59, // 42: axpchat.orchestrator.v1.CreateAttachmentResponse.response:type_name -> axpchat.v1.CreateAttachmentResponse
+	0,  // 43: axpchat.orchestrator.v1.GetAttachmentRequest.caller:type_name -> axpchat.orchestrator.v1.Caller
+	60, // 44: axpchat.orchestrator.v1.GetAttachmentRequest.request:type_name -> axpchat.v1.GetAttachmentRequest
+	61, // 45: axpchat.orchestrator.v1.GetAttachmentResponse.response:type_name -> axpchat.v1.GetAttachmentResponse
+	62, // 46: axpchat.orchestrator.v1.Caller.IdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
+	1,  // 47: axpchat.orchestrator.v1.OrchestratorService.CreateSession:input_type -> axpchat.orchestrator.v1.CreateSessionRequest
+	3,  // 48: axpchat.orchestrator.v1.OrchestratorService.GetSession:input_type -> axpchat.orchestrator.v1.GetSessionRequest
+	5,  // 49: axpchat.orchestrator.v1.OrchestratorService.StepUp:input_type -> axpchat.orchestrator.v1.StepUpRequest
+	7,  // 50: axpchat.orchestrator.v1.OrchestratorService.UpdateSessionParameters:input_type -> axpchat.orchestrator.v1.UpdateSessionParametersRequest
+	9,  // 51: axpchat.orchestrator.v1.OrchestratorService.KeepAlive:input_type -> axpchat.orchestrator.v1.KeepAliveRequest
+	11, // 52: axpchat.orchestrator.v1.OrchestratorService.AppendCustomerIdentifiers:input_type -> axpchat.orchestrator.v1.AppendCustomerIdentifiersRequest
+	13, // 53: axpchat.orchestrator.v1.OrchestratorService.DeleteSession:input_type -> axpchat.orchestrator.v1.DeleteSessionRequest
+	15, // 54: axpchat.orchestrator.v1.OrchestratorService.CreateEngagement:input_type -> axpchat.orchestrator.v1.CreateEngagementRequest
+	17, // 55: axpchat.orchestrator.v1.OrchestratorService.GetEngagement:input_type -> axpchat.orchestrator.v1.GetEngagementRequest
+	19, // 56: axpchat.orchestrator.v1.OrchestratorService.ListEngagements:input_type -> axpchat.orchestrator.v1.ListEngagementsRequest
+	21, // 57: axpchat.orchestrator.v1.OrchestratorService.JoinEngagement:input_type -> axpchat.orchestrator.v1.JoinEngagementRequest
+	23, // 58: axpchat.orchestrator.v1.OrchestratorService.EndEngagement:input_type -> axpchat.orchestrator.v1.EndEngagementRequest
+	25, // 59: axpchat.orchestrator.v1.OrchestratorService.SendMessage:input_type -> axpchat.orchestrator.v1.SendMessageRequest
+	27, // 60: axpchat.orchestrator.v1.OrchestratorService.CreateAttachment:input_type -> axpchat.orchestrator.v1.CreateAttachmentRequest
+	29, // 61: axpchat.orchestrator.v1.OrchestratorService.GetAttachment:input_type -> axpchat.orchestrator.v1.GetAttachmentRequest
+	2,  // 62: axpchat.orchestrator.v1.OrchestratorService.CreateSession:output_type -> axpchat.orchestrator.v1.CreateSessionResponse
+	4,  // 63: axpchat.orchestrator.v1.OrchestratorService.GetSession:output_type -> axpchat.orchestrator.v1.GetSessionResponse
+	6,  // 64: axpchat.orchestrator.v1.OrchestratorService.StepUp:output_type -> axpchat.orchestrator.v1.StepUpResponse
+	8,  // 65: axpchat.orchestrator.v1.OrchestratorService.UpdateSessionParameters:output_type -> axpchat.orchestrator.v1.UpdateSessionParametersResponse
+	10, // 66: axpchat.orchestrator.v1.OrchestratorService.KeepAlive:output_type -> axpchat.orchestrator.v1.KeepAliveResponse
+	12, // 67: axpchat.orchestrator.v1.OrchestratorService.AppendCustomerIdentifiers:output_type -> axpchat.orchestrator.v1.AppendCustomerIdentifiersResponse
+	14, // 68: axpchat.orchestrator.v1.OrchestratorService.DeleteSession:output_type -> axpchat.orchestrator.v1.DeleteSessionResponse
+	16, // 69: axpchat.orchestrator.v1.OrchestratorService.CreateEngagement:output_type -> axpchat.orchestrator.v1.CreateEngagementResponse
+	18, // 70: axpchat.orchestrator.v1.OrchestratorService.GetEngagement:output_type -> axpchat.orchestrator.v1.GetEngagementResponse
+	20, // 71: axpchat.orchestrator.v1.OrchestratorService.ListEngagements:output_type -> axpchat.orchestrator.v1.ListEngagementsResponse
+	22, // 72: axpchat.orchestrator.v1.OrchestratorService.JoinEngagement:output_type -> axpchat.orchestrator.v1.JoinEngagementResponse
+	24, // 73: axpchat.orchestrator.v1.OrchestratorService.EndEngagement:output_type -> axpchat.orchestrator.v1.EndEngagementResponse
+	26, // 74: axpchat.orchestrator.v1.OrchestratorService.SendMessage:output_type -> axpchat.orchestrator.v1.SendMessageResponse
+	28, // 75: axpchat.orchestrator.v1.OrchestratorService.CreateAttachment:output_type -> axpchat.orchestrator.v1.CreateAttachmentResponse
+	30, // 76: axpchat.orchestrator.v1.OrchestratorService.GetAttachment:output_type -> axpchat.orchestrator.v1.GetAttachmentResponse
+	62, // [62:77] is the sub-list for method output_type
+	47, // [47:62] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_axpchat_orchestrator_v1_orchestrator_service_proto_init() }
@@ -1787,7 +1924,7 @@ func file_axpchat_orchestrator_v1_orchestrator_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDesc), len(file_axpchat_orchestrator_v1_orchestrator_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	OrchestratorService_CreateSession_FullMethodName             = "/axpchat.orchestrator.v1.OrchestratorService/CreateSession"
 	OrchestratorService_GetSession_FullMethodName                = "/axpchat.orchestrator.v1.OrchestratorService/GetSession"
+	OrchestratorService_StepUp_FullMethodName                    = "/axpchat.orchestrator.v1.OrchestratorService/StepUp"
 	OrchestratorService_UpdateSessionParameters_FullMethodName   = "/axpchat.orchestrator.v1.OrchestratorService/UpdateSessionParameters"
 	OrchestratorService_KeepAlive_FullMethodName                 = "/axpchat.orchestrator.v1.OrchestratorService/KeepAlive"
 	OrchestratorService_AppendCustomerIdentifiers_FullMethodName = "/axpchat.orchestrator.v1.OrchestratorService/AppendCustomerIdentifiers"
@@ -49,6 +50,8 @@ type OrchestratorServiceClient interface {
 	CreateSession(ctx context.Context, in *CreateSessionRequest, opts ...grpc.CallOption) (*CreateSessionResponse, error)
 	// Get Session.
 	GetSession(ctx context.Context, in *GetSessionRequest, opts ...grpc.CallOption) (*GetSessionResponse, error)
+	// Step Up.
+	StepUp(ctx context.Context, in *StepUpRequest, opts ...grpc.CallOption) (*StepUpResponse, error)
 	// Update Session Parameters.
 	UpdateSessionParameters(ctx context.Context, in *UpdateSessionParametersRequest, opts ...grpc.CallOption) (*UpdateSessionParametersResponse, error)
 	// Keep Alive.
@@ -97,6 +100,16 @@ func (c *orchestratorServiceClient) GetSession(ctx context.Context, in *GetSessi
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetSessionResponse)
 	err := c.cc.Invoke(ctx, OrchestratorService_GetSession_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *orchestratorServiceClient) StepUp(ctx context.Context, in *StepUpRequest, opts ...grpc.CallOption) (*StepUpResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StepUpResponse)
+	err := c.cc.Invoke(ctx, OrchestratorService_StepUp_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -235,6 +248,8 @@ type OrchestratorServiceServer interface {
 	CreateSession(context.Context, *CreateSessionRequest) (*CreateSessionResponse, error)
 	// Get Session.
 	GetSession(context.Context, *GetSessionRequest) (*GetSessionResponse, error)
+	// Step Up.
+	StepUp(context.Context, *StepUpRequest) (*StepUpResponse, error)
 	// Update Session Parameters.
 	UpdateSessionParameters(context.Context, *UpdateSessionParametersRequest) (*UpdateSessionParametersResponse, error)
 	// Keep Alive.
@@ -274,6 +289,9 @@ func (UnimplementedOrchestratorServiceServer) CreateSession(context.Context, *Cr
 }
 func (UnimplementedOrchestratorServiceServer) GetSession(context.Context, *GetSessionRequest) (*GetSessionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetSession not implemented")
+}
+func (UnimplementedOrchestratorServiceServer) StepUp(context.Context, *StepUpRequest) (*StepUpResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StepUp not implemented")
 }
 func (UnimplementedOrchestratorServiceServer) UpdateSessionParameters(context.Context, *UpdateSessionParametersRequest) (*UpdateSessionParametersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateSessionParameters not implemented")
@@ -364,6 +382,24 @@ func _OrchestratorService_GetSession_Handler(srv interface{}, ctx context.Contex
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(OrchestratorServiceServer).GetSession(ctx, req.(*GetSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OrchestratorService_StepUp_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StepUpRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OrchestratorServiceServer).StepUp(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OrchestratorService_StepUp_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OrchestratorServiceServer).StepUp(ctx, req.(*StepUpRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -598,6 +634,10 @@ var OrchestratorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetSession",
 			Handler:    _OrchestratorService_GetSession_Handler,
+		},
+		{
+			MethodName: "StepUp",
+			Handler:    _OrchestratorService_StepUp_Handler,
 		},
 		{
 			MethodName: "UpdateSessionParameters",

@@ -25,6 +25,11 @@ type Principal struct {
 	Identifiers map[string][]string
 	// Verified tells that the company has verified who the customer is.
 	Verified bool
+	// Anonymous tells that the subject is made up for a customer whom nobody knows.
+	Anonymous bool
+	// AnonymousSubject is under which subject the same customer was anonymous
+	// before; empty: none. It opens no session: it is the proof for stepping one up.
+	AnonymousSubject string
 	// ExpireTime is when the token expires.
 	ExpireTime time.Time
 }
@@ -32,6 +37,11 @@ type Principal struct {
 // Same tells whether both stand for the same customer.
 func (p *Principal) Same(other *Principal) bool {
 	return p.Account == other.Account && p.Subject == other.Subject
+}
+
+// StepsUp tells whether p is the anonymous customer other, signed in.
+func (p *Principal) StepsUp(other *Principal) bool {
+	return other.Anonymous && p.Account == other.Account && p.AnonymousSubject == other.Subject
 }
 
 type principalKey struct{}

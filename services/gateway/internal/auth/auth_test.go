@@ -71,6 +71,8 @@ func TestHS256(t *testing.T) {
 		ok      = axpchatv1.ErrorReason_ERROR_REASON_UNSPECIFIED
 		refused = axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED
 		late    = axpchatv1.ErrorReason_ERROR_REASON_TOKEN_EXPIRED
+		// anonymous: taken, but nobody knows whose it is.
+		anonymous = axpchatv1.ErrorReason(-1)
 	)
 	set := func(key string, value any) func(jwt.MapClaims) { return func(c jwt.MapClaims) { c[key] = value } }
 	unset := func(key string) func(jwt.MapClaims) { return func(c jwt.MapClaims) { delete(c, key) } }
@@ -95,15 +97,27 @@ func TestHS256(t *testing.T) {
 		{"with an identifier without values", set("identifiers", map[string][]string{"phone": {}}), refused},
 		{"with too many values", set("identifiers", map[string][]string{"phone": {"1", "2", "3", "4", "5", "6"}}), refused},
 		{"with a value that is too long", set("identifiers", map[string][]string{"phone": {strings.Repeat("1", 257)}}), refused},
+		{"anonymous", func(c jwt.MapClaims) { c["anonymous"], c["verified"] = true, false }, anonymous},
+		{"anonymous and verified", set("anonymous", true), refused},
+		{"of a customer who was anonymous", set("anonymous_sub", "visitor"), ok},
+		{"of an anonymous customer who was another one", func(c jwt.MapClaims) { c["anonymous"], c["verified"], c["anonymous_sub"] = true, false, "visitor" }, refused},
+		{"of a customer who was himself", set("anonymous_sub", "ada"), refused},
+		{"with a former subject that is too long", set("anonymous_sub", strings.Repeat("v", 257)), refused},
 		{"with identifiers of another shape", set("identifiers", "ada"), refused},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			p, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodHS256, []byte(secret), "", claimsOf(c.change)))
+			if c.want == anonymous {
+				if err != nil || !p.Anonymous || p.Verified {
+					t.Fatalf("principal %+v, %v", p, err)
+				}
+				return
+			}
 			if got := reasonOf(err); got != c.want {
 				t.Fatalf("got %v (%v), want %v", got, err, c.want)
 			}
-			if err == nil && (p.Subject != "ada" || !p.Verified || p.Identifiers["emailAddresses"][0] != "ada@example.net" || p.Account == "") {
+			if err == nil && (p.Subject != "ada" || p.Anonymous || !p.Verified || p.Identifiers["emailAddresses"][0] != "ada@example.net" || p.Account == "") {
 				t.Fatalf("principal %+v", p)
 			}
 		})
@@ -115,6 +129,7 @@ func TestHS256(t *testing.T) {
 		"alg none":       sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "", claimsOf(nil)),
 		"HS512":          sign(t, jwt.SigningMethodHS512, []byte(secret), "", claimsOf(nil)),
 		"too long":       strings.Repeat("a", maxToken+1),
+		"an extension":   extended(t),
 		"forged expired": sign(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 40)), "", claimsOf(set("exp", 1))),
 	}
 	for name, tok := range forged {
@@ -122,6 +137,18 @@ func TestHS256(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// extended is a token that must not be taken by who does not know its extension.
+func extended(t *testing.T) string {
+	t.Helper()
+	tok := jwt.NewWithClaims(jwt.SigningMethodHS256, claimsOf(nil))
+	tok.Header["crit"], tok.Header["b64"] = []string{"b64"}, false
+	s, err := tok.SignedString([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func reasonOf(err error) axpchatv1.ErrorReason {

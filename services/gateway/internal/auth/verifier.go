@@ -11,6 +11,7 @@ import (
 
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
@@ -24,8 +25,9 @@ const (
 	jwksTimeout = 5 * time.Second
 	jwksRefresh = 15 * time.Minute
 	// jwksUnknown is how often an unknown key id may cause a refresh, so that
-	// forged tokens can't make us flood the issuer.
-	jwksUnknown = 30 * time.Second
+	// forged tokens can't make us flood the issuer. It is also how long they can
+	// keep us from noticing a new key.
+	jwksUnknown = 10 * time.Second
 )
 
 // AXP's limits on what a token says of the customer.
@@ -45,13 +47,17 @@ type claims struct {
 	Name        string              `json:"name"`
 	Identifiers map[string][]string `json:"identifiers"`
 	Verified    bool                `json:"verified"`
+	Anonymous   bool                `json:"anonymous"`
+	// AnonymousSubject is the sub of the anonymous token that the same customer
+	// had before.
+	AnonymousSubject string `json:"anonymous_sub"`
 }
 
 // Verifier checks tokens. It is safe for concurrent use.
 type Verifier struct {
 	cfg    Config
 	parser *jwt.Parser
-	keys   func(ctx context.Context) jwt.Keyfunc
+	keys   jwt.Keyfunc
 	admit  func(account string) error
 }
 
@@ -72,9 +78,7 @@ func NewVerifier(ctx context.Context, cfg Config, log *slog.Logger) (*Verifier, 
 			return nil, errors.New("auth: AUTH_HS256_SECRET must have at least 32 bytes")
 		}
 		opts = append(opts, jwt.WithValidMethods([]string{"HS256"}))
-		v.keys = func(context.Context) jwt.Keyfunc {
-			return func(*jwt.Token) (any, error) { return secret, nil }
-		}
+		v.keys = func(*jwt.Token) (any, error) { return secret, nil }
 	} else {
 		opts = append(opts, jwt.WithValidMethods([]string{"RS256", "PS256", "ES256", "EdDSA"}))
 		set, err := keyfunc.NewDefaultOverrideCtx(ctx, []string{cfg.JWKSURL}, keyfunc.Override{
@@ -82,8 +86,9 @@ func NewVerifier(ctx context.Context, cfg Config, log *slog.Logger) (*Verifier, 
 			HTTPTimeout:       jwksTimeout,
 			RefreshInterval:   jwksRefresh,
 			RefreshUnknownKID: rate.NewLimiter(rate.Every(jwksUnknown), 2),
-			// Not waiting: a call with a forged key id must be answered at once.
-			RateLimitWaitMax: time.Millisecond,
+			// It bounds the fetch as well. Only one call ever waits for its turn: that
+			// of the next one would come too late, and it is refused at once.
+			RateLimitWaitMax: jwksTimeout,
 			RefreshErrorHandlerFunc: func(string) func(context.Context, error) {
 				return func(ctx context.Context, err error) { log.ErrorContext(ctx, "key set can't be fetched", "error", err) }
 			},
@@ -91,10 +96,34 @@ func NewVerifier(ctx context.Context, cfg Config, log *slog.Logger) (*Verifier, 
 		if err != nil {
 			return nil, fmt.Errorf("auth: key set: %w", err)
 		}
-		v.keys = set.KeyfuncCtx
+		v.keys = shared(set.KeyfuncCtx(ctx))
 	}
 	v.parser = jwt.NewParser(opts...)
 	return v, nil
+}
+
+// shared lets calls with the same key id wait for one look-up: when an issuer
+// changes its key everybody comes with the new one at once, and the key set is
+// fetched for the first alone. The algorithm counts, for the key is checked to be
+// one for it.
+func shared(keys jwt.Keyfunc) jwt.Keyfunc {
+	var group singleflight.Group
+	return func(token *jwt.Token) (any, error) {
+		kid, _ := token.Header["kid"].(string)
+		key, err, _ := group.Do(token.Method.Alg()+" "+kid, func() (any, error) { return keys(token) })
+		return key, err
+	}
+}
+
+// critical refuses tokens that demand extensions (RFC 7515, section 4.1.11), of
+// which none is known here.
+func critical(keys jwt.Keyfunc) jwt.Keyfunc {
+	return func(token *jwt.Token) (any, error) {
+		if _, has := token.Header["crit"]; has {
+			return nil, errors.New("the token demands an extension")
+		}
+		return keys(token)
+	}
 }
 
 // Only has sound tokens refused, with the error of admit, whose account is not
@@ -104,7 +133,7 @@ func (v *Verifier) Only(admit func(account string) error) { v.admit = admit }
 // Verify checks a token and returns its customer. It fails with UNAUTHENTICATED,
 // with TOKEN_EXPIRED where the token is sound but for its expiry, or with
 // ACCOUNT_UNKNOWN where its account is not served.
-func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error) {
+func (v *Verifier) Verify(_ context.Context, token string) (*Principal, error) {
 	if token == "" {
 		return nil, refused("there is no token")
 	}
@@ -112,7 +141,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error)
 		return nil, refused("the token is too long")
 	}
 	var c claims
-	if _, err := v.parser.ParseWithClaims(token, &c, v.keys(ctx)); err != nil {
+	if _, err := v.parser.ParseWithClaims(token, &c, critical(v.keys)); err != nil {
 		if errors.Is(err, jwt.ErrTokenExpired) && !errors.Is(err, jwt.ErrTokenSignatureInvalid) && !otherFault(err) {
 			return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_TOKEN_EXPIRED, "the token has expired").WithCause(err)
 		}
@@ -152,6 +181,12 @@ func (v *Verifier) principal(c *claims) (*Principal, error) {
 		return nil, refused("the token's claim sub is too long")
 	case !accountPattern.MatchString(c.Account):
 		return nil, refused("the token's claim account is not six letters")
+	case c.Anonymous && c.Verified:
+		return nil, refused("the token says anonymous and verified, of which one is wrong")
+	case c.AnonymousSubject != "" && (c.Anonymous || c.AnonymousSubject == c.Subject):
+		return nil, refused("the token's claim anonymous_sub needs a customer who is not anonymous any more")
+	case length(c.AnonymousSubject) > maxSubject:
+		return nil, refused("the token's claim anonymous_sub is too long")
 	case length(c.Name) > maxName:
 		return nil, refused("the token's claim name has more than 70 characters")
 	case !validIdentifiers(c.Identifiers):
@@ -159,6 +194,7 @@ func (v *Verifier) principal(c *claims) (*Principal, error) {
 	}
 	return &Principal{
 		Account: c.Account, Subject: c.Subject, Name: c.Name, Identifiers: c.Identifiers,
+		Anonymous: c.Anonymous, AnonymousSubject: c.AnonymousSubject,
 		// A token that is accepted within the leeway must not end its stream at once.
 		Verified: c.Verified, ExpireTime: c.ExpiresAt.Add(v.cfg.Leeway),
 	}, nil

@@ -51,6 +51,7 @@ func (s *Service) call(ctx context.Context) (context.Context, context.CancelFunc
 func caller(p *auth.Principal) *orchestratorv1.Caller {
 	c := &orchestratorv1.Caller{
 		Account: p.Account, Subject: p.Subject, Name: p.Name, Verified: p.Verified,
+		Anonymous: p.Anonymous, AnonymousSubject: p.AnonymousSubject,
 		Identifiers: make(map[string]*axpchatv1.CustomerIdentifierValues, len(p.Identifiers)),
 	}
 	for name, values := range p.Identifiers {
@@ -78,6 +79,17 @@ func (s *Service) GetSession(ctx context.Context, req *axpchatv1.GetSessionReque
 		return nil, err
 	}
 	out, err := s.orchestrator.GetSession(ctx, &orchestratorv1.GetSessionRequest{Caller: caller, Request: req})
+	return out.GetResponse(), err
+}
+
+// StepUp implements ChatServiceServer.
+func (s *Service) StepUp(ctx context.Context, req *axpchatv1.StepUpRequest) (*axpchatv1.StepUpResponse, error) {
+	ctx, cancel, caller, err := s.call(ctx)
+	defer cancel()
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.orchestrator.StepUp(ctx, &orchestratorv1.StepUpRequest{Caller: caller, Request: req})
 	return out.GetResponse(), err
 }
 

@@ -48,7 +48,7 @@ func route(path string) string {
 		"sessions": true, "engagements": true, "messages": true, "attachments": true, "events": true, "events:poll": true,
 	}
 	verbs := map[string]bool{
-		"updateParameters": true, "keepAlive": true, "appendIdentifiers": true, "createTicket": true, "connect": true, "join": true, "end": true,
+		"updateParameters": true, "stepUp": true, "keepAlive": true, "appendIdentifiers": true, "createTicket": true, "connect": true, "join": true, "end": true,
 	}
 	parts := strings.Split(rest, "/")
 	if len(parts) > 6 {

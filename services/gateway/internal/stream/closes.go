@@ -32,6 +32,8 @@ func closings() map[axpchatv1.CloseCode]closing {
 		axpchatv1.CloseCode_CLOSE_CODE_UNAVAILABLE:       {"the service can't go on at the moment", true, 5 * time.Second, axpchatv1.ErrorReason_ERROR_REASON_UNAVAILABLE, 4003},
 		axpchatv1.CloseCode_CLOSE_CODE_IDLE:              {"the client gave no sign of life", true, 0, axpchatv1.ErrorReason_ERROR_REASON_UNAVAILABLE, 4004},
 		axpchatv1.CloseCode_CLOSE_CODE_MAX_AGE:           {"the connection reached its greatest age", true, time.Second, axpchatv1.ErrorReason_ERROR_REASON_UNAVAILABLE, 4005},
+		axpchatv1.CloseCode_CLOSE_CODE_RATE_LIMITED:      {"more was asked than is allowed", true, 5 * time.Second, axpchatv1.ErrorReason_ERROR_REASON_RATE_LIMITED, 4006},
+		axpchatv1.CloseCode_CLOSE_CODE_STEPPED_UP:        {"the session's customer has signed in: come back with that customer's token", true, 0, axpchatv1.ErrorReason_ERROR_REASON_TOKEN_EXPIRED, 4007},
 		axpchatv1.CloseCode_CLOSE_CODE_UNAUTHENTICATED:   {"the token or ticket was refused", false, 0, axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, 4501},
 		axpchatv1.CloseCode_CLOSE_CODE_SESSION_NOT_FOUND: {"there is no such session", false, 0, axpchatv1.ErrorReason_ERROR_REASON_SESSION_NOT_FOUND, 4502},
 		axpchatv1.CloseCode_CLOSE_CODE_PROTOCOL_ERROR:    {"the client broke the protocol", false, 0, axpchatv1.ErrorReason_ERROR_REASON_FRAME_INVALID, 4503},

@@ -21,7 +21,8 @@ const maxFrameID = 128
 // result is the outcome of a command.
 type result struct {
 	reply     *axpchatv1.Reply
-	principal *auth.Principal // of a refreshed token
+	refresh   bool            // it is the answer to a fresh token
+	principal *auth.Principal // of that token, where it was taken
 }
 
 func isFrameFault(err error) bool {
@@ -45,13 +46,16 @@ func (st *Stream) handle(ctx context.Context, r received) (End, bool) {
 	if utf8.RuneCountInString(f.GetFrameId()) > maxFrameID {
 		return st.end(axpchatv1.CloseCode_CLOSE_CODE_PROTOCOL_ERROR, frameInvalid("a frame_id has more than 128 characters"))
 	}
-	switch p := f.GetPayload().(type) {
+	if st.expired() && f.GetRefreshToken() == nil {
+		return st.end(axpchatv1.CloseCode_CLOSE_CODE_TOKEN_EXPIRED, nil)
+	}
+	switch f.GetPayload().(type) {
 	case *axpchatv1.ConnectRequest_Hello:
 		return st.end(axpchatv1.CloseCode_CLOSE_CODE_PROTOCOL_ERROR, frameInvalid("hello must be the first frame, and only the first"))
 	case *axpchatv1.ConnectRequest_Ping:
 		return st.send(ctx, pongFrame(f.GetFrameId()))
 	case *axpchatv1.ConnectRequest_RefreshToken:
-		st.start(ctx, nil, func(ctx context.Context) result { return st.refresh(ctx, f.GetFrameId(), p.RefreshToken.GetToken()) })
+		st.takeToken(ctx, f)
 	case *axpchatv1.ConnectRequest_SendMessage:
 		// Messages and their answers keep their order, so each waits for the one
 		// before it.
@@ -96,27 +100,75 @@ func (st *Stream) execute(ctx context.Context, f *axpchatv1.ConnectRequest) resu
 	return result{reply: st.server.p.Executor.Execute(ctx, st.r.Session, f)}
 }
 
-// refresh checks a fresh token, which must be of the same customer.
-func (st *Stream) refresh(ctx context.Context, frameID, token string) result {
-	p, err := st.server.p.Verifier.Verify(ctx, token)
-	if err == nil && !p.Same(st.r.Principal) {
-		err = errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, "the token is of another customer")
+// takeToken has a fresh token checked. That of an anonymous customer may hand the
+// session over: what was asked before must be through by then, and what comes
+// after is asked by the new customer.
+func (st *Stream) takeToken(ctx context.Context, f *axpchatv1.ConnectRequest) {
+	who := st.r.Principal
+	st.barrier = who.Anonymous
+	if st.barrier && st.inFlight > 0 {
+		st.held = f
+		return
 	}
-	reply := &axpchatv1.Reply{FrameId: frameID}
+	st.refreshes++
+	st.start(ctx, nil, func(ctx context.Context) result { return st.refresh(ctx, who, f) })
+}
+
+// refresh checks a fresh token, which must be of the same customer.
+func (st *Stream) refresh(ctx context.Context, who *auth.Principal, f *axpchatv1.ConnectRequest) result {
+	p, err := st.server.p.Verifier.Verify(ctx, f.GetRefreshToken().GetToken())
+	if err == nil && !p.Same(who) {
+		err = st.stepUp(ctx, who, p)
+	}
+	reply := &axpchatv1.Reply{FrameId: f.GetFrameId()}
 	if err != nil {
 		reply.Result = &axpchatv1.Reply_Problem{Problem: errs.ToProblem(err, grpcx.RequestID(ctx))}
-		return result{reply: reply}
+		return result{reply: reply, refresh: true}
 	}
 	reply.Result = &axpchatv1.Reply_RefreshToken{RefreshToken: &axpchatv1.TokenRefreshed{ExpireTime: timestamppb.New(p.ExpireTime)}}
-	return result{reply: reply, principal: p}
+	return result{reply: reply, refresh: true, principal: p}
+}
+
+// stepUp makes the session that of the customer who has signed in.
+func (st *Stream) stepUp(ctx context.Context, who, p *auth.Principal) error {
+	if !p.StepsUp(who) {
+		return errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, "the token is of another customer")
+	}
+	_, err := st.server.p.Executor.StepUp(auth.WithPrincipal(ctx, p), &axpchatv1.StepUpRequest{SessionId: st.r.Session})
+	return err
 }
 
 // answer sends the outcome of a command.
 func (st *Stream) answer(ctx context.Context, r result) (End, bool) {
 	st.inFlight--
-	if r.principal != nil {
-		st.principal = r.principal
-		st.timers.token(r.principal.ExpireTime, st.server.p.Config.ExpiryReminder)
+	if r.refresh {
+		return st.renewed(ctx, r)
+	}
+	if st.held != nil && st.inFlight == 0 {
+		f := st.held
+		st.held = nil
+		st.takeToken(ctx, f)
 	}
 	return st.send(ctx, replyFrame(r.reply))
+}
+
+// renewed goes on with a fresh token, if it was taken.
+func (st *Stream) renewed(ctx context.Context, r result) (End, bool) {
+	st.refreshes--
+	looked := !st.barrier
+	st.barrier = false
+	if r.principal != nil {
+		st.principal, st.r.Principal = r.principal, r.principal
+		st.timers.token(r.principal.ExpireTime, st.server.p.Config.ExpiryReminder)
+	}
+	end, over := st.send(ctx, replyFrame(r.reply))
+	switch {
+	case over:
+		return end, over
+	case st.expired():
+		return st.end(axpchatv1.CloseCode_CLOSE_CODE_TOKEN_EXPIRED, nil)
+	case looked:
+		return End{}, false
+	}
+	return st.follow(ctx) // the record may have changed behind the barrier
 }

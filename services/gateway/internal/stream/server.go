@@ -39,8 +39,10 @@ type Receiver interface {
 	Receive(ctx context.Context) (*axpchatv1.ConnectRequest, error)
 }
 
-// Executor carries out the command of a frame.
+// Executor carries out the command of a frame, and the step of an anonymous
+// customer to the one of the context.
 type Executor interface {
+	StepUp(ctx context.Context, req *axpchatv1.StepUpRequest) (*axpchatv1.StepUpResponse, error)
 	Execute(ctx context.Context, session string, f *axpchatv1.ConnectRequest) *axpchatv1.Reply
 }
 

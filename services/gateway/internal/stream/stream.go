@@ -12,6 +12,7 @@ import (
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/gateway/internal/auth"
+	"github.com/axpchat/connector/services/internal/kit/errs"
 )
 
 const (
@@ -51,8 +52,11 @@ type Stream struct {
 	principal *auth.Principal
 	results   chan result // nil: no command yet
 	inFlight  int
-	commands  int           // ever started
-	lastSend  chan struct{} // closed when the message before is answered
+	refreshes int                       // tokens that are being checked
+	barrier   bool                      // the customer may be changing: nothing more is read
+	held      *axpchatv1.ConnectRequest // the token that waits for the commands before it
+	commands  int                       // ever started
+	lastSend  chan struct{}             // closed when the message before is answered
 	work      sync.WaitGroup
 	workCtx   context.Context //nolint:containedctx // of the commands; made with the first, since most streams have none
 	endWork   context.CancelFunc
@@ -167,7 +171,7 @@ const (
 // wait returns when something has come. It keeps what in st.
 func (st *Stream) wait(ctx context.Context) occasion {
 	var next <-chan received
-	if st.in != nil && st.inFlight < st.server.p.Config.InFlight {
+	if st.in != nil && !st.barrier && st.inFlight < st.server.p.Config.InFlight {
 		next = st.in.next
 	}
 	if len(st.changed) > 0 {
@@ -198,8 +202,19 @@ func (st *Stream) wait(ctx context.Context) occasion {
 	}
 }
 
+// expired tells whether the stream may not go on: nothing is sent and no command
+// is carried out on a token that has expired, however many events and frames keep
+// the clock from being looked at. A fresh token that is being checked is waited for.
+func (st *Stream) expired() bool {
+	return st.refreshes == 0 && !time.Now().Before(st.principal.ExpireTime)
+}
+
 // turn does what the occasion asks for.
 func (st *Stream) turn(ctx context.Context, o occasion) (end End, over bool) {
+	// Answers to what was asked in time are given, and a frame may bring a token.
+	if o != clientLeft && o != commandDone && o != frameCame && st.expired() {
+		return st.end(axpchatv1.CloseCode_CLOSE_CODE_TOKEN_EXPIRED, nil)
+	}
 	switch o {
 	case clientLeft:
 		return st.gone()
@@ -246,7 +261,12 @@ func (st *Stream) ring(ctx context.Context) (End, bool) {
 	case idle:
 		return st.checkIdle()
 	case expiry:
-		return st.end(axpchatv1.CloseCode_CLOSE_CODE_TOKEN_EXPIRED, nil)
+		// turn has looked: a fresh token is being checked, whose answer looks again,
+		// or the clock on the wall has been set back.
+		if st.refreshes == 0 {
+			st.timers.set(expiry, time.Until(st.principal.ExpireTime))
+		}
+		return End{}, false
 	case age:
 		return st.end(axpchatv1.CloseCode_CLOSE_CODE_MAX_AGE, nil)
 	case shutdown:
@@ -308,6 +328,9 @@ func (st *Stream) follow(ctx context.Context) (End, bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookAgain)
 	defer cancel()
 	rec, err := st.server.p.Sessions.Owned(ctx, st.r.Principal, st.r.Session)
+	if errs.HasReason(err, axpchatv1.ErrorReason_ERROR_REASON_SESSION_NOT_FOUND) {
+		return st.dispossessed()
+	}
 	if err != nil || len(rec.GetJoined()) == st.joined {
 		// A record that can't be read now is read again by the next stream.
 		return End{}, false
@@ -322,6 +345,18 @@ func (st *Stream) follow(ctx context.Context) (End, bool) {
 		return st.send(ctx, resetFrame(sub.Reset()))
 	}
 	return End{}, false
+}
+
+// dispossessed ends the stream of a customer whose session it is no more.
+func (st *Stream) dispossessed() (End, bool) {
+	switch {
+	case st.barrier:
+		return End{}, false // he is just signing in, by this very stream; the answer looks again
+	case st.r.Principal.Anonymous:
+		return st.end(axpchatv1.CloseCode_CLOSE_CODE_STEPPED_UP, nil)
+	default:
+		return st.end(axpchatv1.CloseCode_CLOSE_CODE_SESSION_NOT_FOUND, nil)
+	}
 }
 
 func (st *Stream) checkIdle() (End, bool) {

@@ -161,6 +161,10 @@ type executor struct {
 	order   []string
 }
 
+func (e *executor) StepUp(context.Context, *axpchatv1.StepUpRequest) (*axpchatv1.StepUpResponse, error) {
+	return nil, errors.New("nobody is anonymous here")
+}
+
 func (e *executor) Execute(ctx context.Context, _ string, f *axpchatv1.ConnectRequest) *axpchatv1.Reply {
 	select {
 	case <-e.release:
@@ -271,6 +275,44 @@ func TestRefreshedTokenKeepsTheStream(t *testing.T) {
 		}
 		time.Sleep(70 * time.Second) //nolint:forbidigo // the bubble's clock
 		r.expect("pong pong pong pong")
+	})
+}
+
+// TestNothingIsDoneOnAnExpiredToken: frames and events that are there at the same
+// moment as the clock do not come before it.
+func TestNothingIsDoneOnAnExpiredToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := serve(t, true, time.Hour)
+		st := r.server.newStream(Request{Principal: &auth.Principal{ExpireTime: time.Now()}, Session: "s2", Heard: &Heard{}}, r.sub, &axpchatv1.Welcome{}, nil)
+		st.out = r.client
+		st.timers.timer = time.NewTimer(time.Hour)
+		defer st.timers.stop()
+		for name, f := range map[string]func() (End, bool){
+			"a command": func() (End, bool) { return st.handle(t.Context(), received{frame: send("late")}) },
+			"a ping": func() (End, bool) {
+				return st.handle(t.Context(), received{frame: &axpchatv1.ConnectRequest{Payload: &axpchatv1.ConnectRequest_Ping{Ping: &axpchatv1.Ping{}}}})
+			},
+			"events": func() (End, bool) { return st.turn(t.Context(), mayPump) },
+		} {
+			if end, over := f(); !over || end.Close.GetCode() != axpchatv1.CloseCode_CLOSE_CODE_TOKEN_EXPIRED {
+				t.Errorf("%s: over %v, %v", name, over, end.Close)
+			}
+		}
+		if st.inFlight != 0 {
+			t.Error("a command was begun")
+		}
+		r.expect("")
+		// A fresh token may come that late, and the stream goes on.
+		fresh := &axpchatv1.ConnectRequest{FrameId: "1", Payload: &axpchatv1.ConnectRequest_RefreshToken{RefreshToken: &axpchatv1.RefreshToken{Token: "fresh"}}}
+		if _, over := st.handle(t.Context(), received{frame: fresh}); over {
+			t.Fatal("a fresh token was refused")
+		}
+		if _, over := st.turn(t.Context(), mayPump); over {
+			t.Error("the stream did not wait for the answer")
+		}
+		if end, over := st.answer(t.Context(), <-st.results); !over || end.Close.GetCode() != axpchatv1.CloseCode_CLOSE_CODE_TOKEN_EXPIRED {
+			t.Error("the token of another customer kept the stream")
+		}
 	})
 }
 

@@ -60,7 +60,7 @@ func (d *Desk) Create(ctx context.Context, p *auth.Principal, session string, us
 	expires := timestamppb.New(d.now().Add(d.cfg.TTL))
 	rec := &busv1.TicketRecord{
 		Account: p.Account, Subject: p.Subject, SessionId: session, Use: orEvents(use),
-		TokenExpireTime: timestamppb.New(p.ExpireTime), Name: p.Name, Verified: p.Verified,
+		TokenExpireTime: timestamppb.New(p.ExpireTime), Name: p.Name, Verified: p.Verified, Anonymous: p.Anonymous,
 		ExpireTime: expires, Identifiers: make(map[string]*axpchatv1.CustomerIdentifierValues, len(p.Identifiers)),
 	}
 	for name, values := range p.Identifiers {
@@ -96,7 +96,7 @@ func (d *Desk) Redeem(ctx context.Context, ticket, session string, use axpchatv1
 		return nil, invalid(nil)
 	}
 	p := &auth.Principal{
-		Account: rec.GetAccount(), Subject: rec.GetSubject(), Name: rec.GetName(), Verified: rec.GetVerified(),
+		Account: rec.GetAccount(), Subject: rec.GetSubject(), Name: rec.GetName(), Verified: rec.GetVerified(), Anonymous: rec.GetAnonymous(),
 		ExpireTime: rec.GetTokenExpireTime().AsTime(), Identifiers: make(map[string][]string, len(rec.GetIdentifiers())),
 	}
 	for name, values := range rec.GetIdentifiers() {

@@ -100,6 +100,19 @@ func (s *Server) GetSession(ctx context.Context, in *orchestratorv1.GetSessionRe
 	return &orchestratorv1.GetSessionResponse{Response: &axpchatv1.GetSessionResponse{Session: session}}, nil
 }
 
+// StepUp implements the service.
+func (s *Server) StepUp(ctx context.Context, in *orchestratorv1.StepUpRequest) (*orchestratorv1.StepUpResponse, error) {
+	if err := check(in.GetCaller(), in.GetRequest()); err != nil {
+		return nil, err
+	}
+	session, err := s.p.Sessions.StepUp(ctx, in.GetCaller(), in.GetRequest())
+	if err != nil {
+		return nil, err
+	}
+	s.p.Idle.Touch(ctx, session.GetAccount(), session.GetSessionId())
+	return &orchestratorv1.StepUpResponse{Response: &axpchatv1.StepUpResponse{Session: session}}, nil
+}
+
 // UpdateSessionParameters implements the service.
 func (s *Server) UpdateSessionParameters(ctx context.Context, in *orchestratorv1.UpdateSessionParametersRequest) (*orchestratorv1.UpdateSessionParametersResponse, error) {
 	if err := check(in.GetCaller(), in.GetRequest()); err != nil {

@@ -84,7 +84,7 @@ func (s *Service) draft(client *axp.Client, caller *orchestratorv1.Caller, req *
 		Session: &axpchatv1.Session{
 			SessionId: id, Account: caller.GetAccount(), Status: axpchatv1.SessionStatus_SESSION_STATUS_CREATING,
 			DisplayName: name, CustomerIdentifiers: identifiers, SessionParameters: req.GetSessionParameters(),
-			CreateTime: now, UpdateTime: now, IdleRules: s.policy.Rules(caller.GetAccount()),
+			CreateTime: now, UpdateTime: now, IdleRules: s.policy.Rules(caller.GetAccount()), Anonymous: caller.GetAnonymous(),
 		},
 		ActivityTime: now,
 		Subject:      caller.GetSubject(), ChannelProviderId: client.ChannelProviderID(), RequestHash: hash, AttemptTime: now,

@@ -30,7 +30,7 @@ func (s *Service) AppendIdentifiers(ctx context.Context, caller *orchestratorv1.
 	}
 	ctx, cancel := patience.Detach(ctx)
 	defer cancel()
-	if err := s.appendMissing(ctx, client, rec, req); err != nil {
+	if err := s.appendMissing(ctx, client, rec, req.GetCustomerIdentifiers()); err != nil {
 		return nil, s.orGone(ctx, rec, err)
 	}
 	return s.change(ctx, rec, func(rec *busv1.SessionRecord) {
@@ -41,7 +41,7 @@ func (s *Service) AppendIdentifiers(ctx context.Context, caller *orchestratorv1.
 
 // appendMissing brings AXP up to date. After an outcome that is not known it
 // reads again: what is there now was applied.
-func (s *Service) appendMissing(ctx context.Context, client *axp.Client, rec *busv1.SessionRecord, req *axpchatv1.AppendCustomerIdentifiersRequest) error {
+func (s *Service) appendMissing(ctx context.Context, client *axp.Client, rec *busv1.SessionRecord, more map[string]*axpchatv1.CustomerIdentifierValues) error {
 	id := rec.GetSession().GetAxpSessionId()
 	lacking := func() (axp.CustomerIdentifiers, error) {
 		have, err := client.GetSession(ctx, id)
@@ -49,10 +49,10 @@ func (s *Service) appendMissing(ctx context.Context, client *axp.Client, rec *bu
 			return nil, err
 		}
 		known := union(rec.GetSession().GetCustomerIdentifiers(), received(have.CustomerIdentifiers))
-		if err := limit(union(known, req.GetCustomerIdentifiers())); err != nil {
+		if err := limit(union(known, more)); err != nil {
 			return nil, err
 		}
-		return missing(have.CustomerIdentifiers, req.GetCustomerIdentifiers()), nil
+		return missing(have.CustomerIdentifiers, more), nil
 	}
 	todo, err := lacking()
 	if err != nil || len(todo) == 0 {

@@ -1,7 +1,7 @@
 // Why a stream ended, and whether to come back: the close frame's own words.
 
 /** Codes that pass by themselves. */
-const KNOWN_PASSING = new Set(['SERVER_SHUTDOWN', 'SLOW_CONSUMER', 'UNAVAILABLE', 'IDLE', 'MAX_AGE']);
+const KNOWN_PASSING = new Set(['SERVER_SHUTDOWN', 'SLOW_CONSUMER', 'UNAVAILABLE', 'IDLE', 'MAX_AGE', 'RATE_LIMITED']);
 
 /** How a stream that the server closed shall go on, from its close frame. */
 export function endOfClose(close) {
@@ -13,6 +13,7 @@ export function endOfClose(close) {
       return { terminal: true, reason: 'session' };
     // The next attempt brings a fresh token or ticket of its own.
     case 'TOKEN_EXPIRED':
+    case 'STEPPED_UP':
     case 'UNAUTHENTICATED':
       return { ...end, renew: true };
     case 'PROTOCOL_ERROR':
