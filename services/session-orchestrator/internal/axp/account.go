@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"reflect"
 	"regexp"
 	"strings"
 
@@ -34,6 +35,35 @@ type Account struct {
 	// MediaHosts are further hosts that signed media addresses may point to,
 	// beside the one of BaseURL: exact names, or suffixes with a leading dot.
 	MediaHosts []string `yaml:"media_hosts" doc:"Hosts, beside that of base_url, that signed media addresses may point to; a leading dot means any subdomain."`
+	// ConcurrencyMax bounds the account's calls under way; 0: as Config says.
+	ConcurrencyMax int `yaml:"concurrency_max" doc:"Most calls that the account may have under way at once, in one replica, instead of AXP_CONCURRENCY_MAX; 0: the same."`
+}
+
+// credentials are what may change while a Client lives.
+type credentials struct {
+	clientID             string
+	clientSecret, appKey config.Secret
+}
+
+func (a *Account) credentials() *credentials {
+	return &credentials{clientID: a.ClientID, clientSecret: a.ClientSecret, appKey: a.AppKey}
+}
+
+// SameBut tells whether two accounts differ in nothing but their credentials:
+// client id, client secret and application key.
+func (a Account) SameBut(other Account) bool {
+	for _, side := range []*Account{&a, &other} {
+		side.ClientID, side.ClientSecret, side.AppKey = "", "", ""
+		side.MediaHosts = append([]string{}, side.MediaHosts...) // none and an empty list mean the same
+		side.fill()
+	}
+	return reflect.DeepEqual(a, other)
+}
+
+func (a *Account) fill() {
+	if a.ChannelID == "" {
+		a.ChannelID = DefaultChannelID
+	}
 }
 
 // Validate reports everything that is wrong with the account, as one joined
@@ -63,6 +93,9 @@ func (a Account) Validate() error {
 	}
 	if n := utf16Length(a.ChannelID); a.ChannelID != "" && (n < 3 || n > 50) {
 		fault("channel_id", "must have 3 to 50 characters")
+	}
+	if a.ConcurrencyMax < 0 {
+		fault("concurrency_max", "must not be negative")
 	}
 	if _, err := parseOrigin(a.BaseURL); err != nil {
 		fault("base_url", err.Error())

@@ -163,7 +163,7 @@ func (c *Client) exchange(ctx context.Context, r request, token string) *Error {
 	h := httpRequest.Header
 	h.Set("Accept", "application/json, application/problem+json")
 	h.Set("User-Agent", c.userAgent)
-	h.Set("Appkey", c.account.AppKey.Reveal())
+	h.Set("Appkey", c.secrets.Load().appKey.Reveal())
 	if token != "" {
 		h.Set("Authorization", "Bearer "+token)
 	}

@@ -48,7 +48,8 @@ type Params struct {
 // Client makes the calls of one account. It is safe for concurrent use and
 // must be closed.
 type Client struct {
-	account    Account
+	account    Account // but for its credentials
+	secrets    atomic.Pointer[credentials]
 	config     Config
 	origin     *url.URL
 	http       *http.Client
@@ -67,8 +68,9 @@ type Client struct {
 
 // NewClient checks the account and builds its client. It makes no call.
 func NewClient(p Params) (*Client, error) {
-	if p.Account.ChannelID == "" {
-		p.Account.ChannelID = DefaultChannelID
+	p.Account.fill()
+	if n := p.Account.ConcurrencyMax; n > 0 {
+		p.Config.Limit.Max = n
 	}
 	if err := p.Account.Validate(); err != nil {
 		return nil, fmt.Errorf("AXP account: %w", err)
@@ -92,6 +94,7 @@ func NewClient(p Params) (*Client, error) {
 		operations: make(map[string]Operation),
 		userAgent:  p.UserAgent,
 	}
+	c.secrets.Store(p.Account.credentials())
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -128,6 +131,30 @@ func (c *Client) AccountID() string { return c.account.AccountID }
 
 // ChannelProviderID is the account's Chat connector element.
 func (c *Client) ChannelProviderID() string { return c.account.ChannelProviderID }
+
+// SetCredentials replaces client id, client secret and application key by those
+// of a. Nothing is lost: calls that are under way go on, and the access token is
+// used on until there is one of the new credentials, or AXP refuses it. What was
+// remembered of AXP having refused the old ones is forgotten.
+func (c *Client) SetCredentials(a Account) {
+	c.secrets.Store(a.credentials())
+	c.tokens.renew()
+	c.refusals.forget()
+}
+
+// Retire shows the client in no gauge any more, for another one of its account is
+// there or the account is not served. It works as before until Close.
+func (c *Client) Retire() { c.observer.close() }
+
+// Idle tells whether no call is under way or waits.
+func (c *Client) Idle() bool {
+	s := c.limiter.Status()
+	waiting := 0
+	for _, n := range s.Waiting {
+		waiting += n
+	}
+	return s.InFlight == 0 && waiting == 0
+}
 
 // CheckCredentials makes sure that there is a valid access token, asking for
 // one if need be. A refusal satisfies IsCredentials.

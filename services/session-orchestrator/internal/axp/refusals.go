@@ -88,6 +88,13 @@ func (r *refusals) refused(fail *Error) {
 	}
 }
 
+// forget forgets what AXP refused, for the credentials have changed.
+func (r *refusals) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inRow, r.rounds, r.fail, r.until, r.trying = 0, 0, nil, time.Time{}, false
+}
+
 // status tells what AXP refuses; nil: nothing.
 func (r *refusals) status() *Error {
 	r.mu.Lock()

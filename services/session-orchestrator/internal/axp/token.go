@@ -32,6 +32,7 @@ type token struct {
 // fail may be read once done is closed.
 type renewal struct {
 	done  chan struct{}
+	epoch uint64 // of the credentials that it was last tried with
 	token token
 	fail  *Error
 }
@@ -58,6 +59,7 @@ type tokens struct {
 	failures  int       // in a row
 	notBefore time.Time // no renewal until then
 	told      string    // what was logged last, of what became of a renewal
+	epoch     uint64    // grows with each change of the credentials
 
 	refusals        int       // forced renewals in a row that did not help
 	noForcedRenewal time.Time // a 401 renews nothing until then
@@ -186,15 +188,41 @@ func (t *tokens) startLocked() {
 	t.renewal = r
 	t.wg.Go(func() {
 		defer close(r.done)
-		r.token, r.fail = t.fetch()
-		t.finish(r)
+		for {
+			t.mu.Lock()
+			r.epoch = t.epoch
+			t.mu.Unlock()
+			r.token, r.fail = t.fetch()
+			if t.finish(r) {
+				return
+			}
+		}
 	})
 }
 
-// finish makes the result of a renewal the state of the account.
-func (t *tokens) finish(r *renewal) {
+// renew has a token of the account's new credentials asked for with the next
+// call. Until it is there the one before is used on.
+func (t *tokens) renew() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.epoch++
+	t.current.renewAt = time.Time{}
+	t.fail, t.failures, t.notBefore = nil, 0, time.Time{}
+	t.refusals, t.noForcedRenewal = 0, time.Time{}
+}
+
+// finish makes the result of a renewal the state of the account. It returns
+// false where it failed with credentials that have been replaced meanwhile.
+func (t *tokens) finish(r *renewal) bool {
 	c := t.client
 	t.mu.Lock()
+	if r.epoch != t.epoch {
+		if r.fail != nil && !t.closed {
+			t.mu.Unlock()
+			return false
+		}
+		r.token.renewAt = time.Time{}
+	}
 	t.renewal = nil
 	t.fail = r.fail
 	if r.fail == nil {
@@ -203,7 +231,7 @@ func (t *tokens) finish(r *renewal) {
 		t.current = r.token
 		t.mu.Unlock()
 		t.tell("ok", nil, 0)
-		return
+		return true
 	}
 	t.failures++
 	wait, result := t.backoff(t.failures), "failed"
@@ -214,6 +242,7 @@ func (t *tokens) finish(r *renewal) {
 	t.notBefore = c.clock.Now().Add(wait)
 	t.mu.Unlock()
 	t.tell(result, r.fail, wait)
+	return true
 }
 
 // tell counts what became of a renewal, and logs it where it is another than
@@ -256,6 +285,7 @@ func (t *tokens) fetch() (token, *Error) {
 		AccessToken string `json:"access_token"`
 		ExpiresIn   Int    `json:"expires_in"`
 	}
+	secrets := c.secrets.Load()
 	r := request{
 		op:          op,
 		address:     address,
@@ -263,8 +293,8 @@ func (t *tokens) fetch() (token, *Error) {
 		out:         &answer,
 		payload: []byte(url.Values{
 			"grant_type":    {"client_credentials"},
-			"client_id":     {c.account.ClientID},
-			"client_secret": {c.account.ClientSecret.Reveal()},
+			"client_id":     {secrets.clientID},
+			"client_secret": {secrets.clientSecret.Reveal()},
 		}.Encode()),
 	}
 	ctx, end := c.observer.start(t.life, op)
