@@ -92,6 +92,7 @@ type Bus struct {
 	cfg        Config
 	log        *slog.Logger
 	propagator propagation.TextMapPropagator
+	outbox     lazyStream
 
 	mu          sync.Mutex
 	reconnected map[int]func()

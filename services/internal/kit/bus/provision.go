@@ -106,7 +106,7 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 		}),
 		common(jetstream.StreamConfig{
 			Name: OutboxStream, Description: "Customers' messages on their way to AXP.",
-			Subjects: []string{outboxPrefix + "*.*.*"}, Retention: jetstream.WorkQueuePolicy,
+			Subjects: []string{outboxPrefix + "*.*.*"}, Retention: jetstream.LimitsPolicy,
 			MaxAge: c.OutboxMaxAge, Duplicates: c.OutboxWindow,
 			Metadata: map[string]string{metaPartitions: strconv.Itoa(c.Partitions)},
 		}),
@@ -146,7 +146,7 @@ func (b *Bus) consumers() map[string][]jetstream.ConsumerConfig {
 	outbox := make([]jetstream.ConsumerConfig, 0, b.cfg.Partitions)
 	for i := range b.cfg.Partitions {
 		outbox = append(outbox, jetstream.ConsumerConfig{
-			Durable: OutboxConsumer(i), FilterSubject: outboxPrefix + strconv.Itoa(i) + ".*.*",
+			Durable: OutboxConsumer(i), FilterSubject: OutboxFilter(i),
 			AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second, MaxAckPending: outboxAhead, MaxDeliver: -1,
 			PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{OutboxGroup}, PinnedTTL: 3 * time.Second,
 		})
@@ -179,6 +179,9 @@ func (b *Bus) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) erro
 	have := s.CachedInfo().Config
 	if err := checkSchema(have.Metadata); err != nil {
 		return err
+	}
+	if have.Retention != cfg.Retention {
+		return fmt.Errorf("it is a stream of kind %s, this version needs %s: let it drain, then delete it", have.Retention, cfg.Retention)
 	}
 	if want := cfg.Metadata[metaPartitions]; want != "" && have.Metadata[metaPartitions] != want && s.CachedInfo().State.Msgs > 0 {
 		return fmt.Errorf("it holds messages in %s partitions, OUTBOX_PARTITIONS says %s: let it drain first", have.Metadata[metaPartitions], want)

@@ -1,6 +1,6 @@
 // Package natsembed owns the NATS server that runs inside a process of the
 // suite, for the all-in-one connector and for tests. It is the only package that
-// imports nats-server.
+// imports nats-server, but for the clusters of tests (bustest).
 //
 // Invariants: one data directory belongs to one process at a time, by a lock on
 // it; without a listen address the server opens no socket and is reached by

@@ -2,11 +2,8 @@ package messages
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
@@ -58,52 +55,12 @@ type room struct {
 func newBacklog(b *bus.Bus, bounds Bounds, now func() time.Time) *backlog {
 	return &backlog{
 		bounds: bounds, partitions: b.Config().Partitions, now: now, room: map[string]room{},
-		count: (&counter{bus: b}).count,
+		count: func(ctx context.Context, filter string) (int, error) {
+			ctx, cancel := context.WithTimeout(ctx, countTime)
+			defer cancel()
+			return b.CountOutbox(ctx, filter)
+		},
 	}
-}
-
-// counter counts what is in the outbox.
-type counter struct {
-	bus *bus.Bus
-
-	mu     sync.Mutex
-	stream jetstream.Stream // found once: looking for it is a question of its own
-}
-
-// count asks how many entries of the outbox have subjects that match filter.
-func (c *counter) count(ctx context.Context, filter string) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, countTime)
-	defer cancel()
-	stream, err := c.outbox(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("find the outbox: %w", err)
-	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
-	if err != nil {
-		return 0, fmt.Errorf("count messages in the outbox: %w", err)
-	}
-	n := 0
-	for _, of := range info.State.Subjects {
-		n += int(of)
-	}
-	return n, nil
-}
-
-func (c *counter) outbox(ctx context.Context) (jetstream.Stream, error) {
-	c.mu.Lock()
-	found := c.stream
-	c.mu.Unlock()
-	if found != nil {
-		return found, nil
-	}
-	found, err := c.bus.JS.Stream(ctx, bus.OutboxStream)
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stream = found
-	return found, nil
 }
 
 // admit takes room for a message of the session, or refuses with RATE_LIMITED.

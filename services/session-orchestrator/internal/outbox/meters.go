@@ -30,7 +30,7 @@ func newMeters(m metric.Meter) (*meters, error) {
 		settled:   counter("axpchat_outbox_settled", "Messages that left the outbox, by outcome and reason."),
 		heldCount: counter("axpchat_outbox_held", "Messages that were held because AXP could not take them."),
 		uncertain: counter("axpchat_outbox_uncertain", "Sends whose outcome was not known, by what AXP showed afterwards."),
-		resets:    counter("axpchat_outbox_resets", "Partitions that started over from the oldest unacknowledged message, by cause."),
+		resets:    counter("axpchat_outbox_resets", "Partitions that started over from the oldest message, by cause."),
 		pauses:    counter("axpchat_outbox_pauses", "Times that the process stood still for longer than it may."),
 		poisoned:  counter("axpchat_outbox_unreadable", "Entries that could not be read and were dropped."),
 		handovers: counter("axpchat_outbox_handovers", "Partitions that were left to another replica because this one had more than its share."),

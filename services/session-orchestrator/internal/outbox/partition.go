@@ -22,6 +22,8 @@ const (
 	// resetPatience is how long the first message after a reset may take before
 	// the reset is repeated.
 	resetPatience = 2 * time.Second
+	// removeAgain is the pause before a finished message is removed again.
+	removeAgain = 200 * time.Millisecond
 	// skew is how far the clocks of NATS servers may lie apart.
 	skew = time.Second
 )
@@ -50,6 +52,7 @@ type partition struct {
 	heir      bool      // somebody else may have had the partition right before
 	quiet     time.Time // when it was last seen empty and without an owner, by the server's clock
 	quietAt   time.Time // the same by ours
+	stray     stray     // as of the last inspection
 
 	mu      sync.Mutex
 	tenure  *tenure
@@ -62,9 +65,16 @@ type partition struct {
 	owned   bool                     // the server said so, last time it was asked
 }
 
+// stray is a message that is in the outbox and that its owner does not know of.
+type stray struct {
+	sequence uint64
+	tenure   *tenure
+}
+
 type partitionParams struct {
-	JS     jetstream.JetStream
-	Name   string
+	Bus    *bus.Bus
+	Index  int
+	Name   string // of the consumer
 	Work   work
 	Log    *slog.Logger
 	Meters *meters
@@ -115,8 +125,7 @@ func (p *partition) forget() {
 	p.held = map[uint64]jetstream.Msg{}
 }
 
-// reset starts over from the oldest message that is not acknowledged. The
-// caller holds handling.
+// reset starts over from the oldest message there is. The caller holds handling.
 func (p *partition) reset(why string) {
 	p.forget()
 	ctx, cancel := context.WithTimeout(p.parent, askTimeout)
@@ -125,15 +134,31 @@ func (p *partition) reset(why string) {
 	p.began = time.Time{}
 	// Who got the pin after the quiet moment would still have it.
 	p.heir = why != newPin || time.Since(p.quietAt) > pinTTL
-	if c, err := p.JS.Consumer(ctx, bus.OutboxStream, p.Name); err == nil {
+	if c, err := p.Bus.JS.Consumer(ctx, bus.OutboxStream, p.Name); err == nil {
 		p.began = c.CachedInfo().TimeStamp
 	}
-	if _, err := p.JS.ResetConsumer(ctx, bus.OutboxStream, p.Name); err != nil {
+	if err := p.rewind(ctx); err != nil {
 		p.Log.Warn("outbox consumer could not be reset; it is tried again", "consumer", p.Name, "error", err)
 	} else {
 		p.Meters.reset(p.parent, why)
 	}
 	p.awaiting, p.resetAt = true, time.Now()
+}
+
+// rewind has the server deliver again from the oldest message there is. Not
+// from the consumer's floor of acknowledgements, which is not to be trusted
+// after a reset and a change of leader (see bus.RemoveOutbox).
+func (p *partition) rewind(ctx context.Context) error {
+	oldest, found, err := p.Bus.OldestOutbox(ctx, p.Index)
+	switch {
+	case err != nil:
+		return err
+	case found:
+		_, err = p.Bus.JS.ResetConsumerToSequence(ctx, bus.OutboxStream, p.Name, oldest)
+	default:
+		_, err = p.Bus.JS.ResetConsumer(ctx, bus.OutboxStream, p.Name)
+	}
+	return err
 }
 
 // handle takes one delivery; it is the consumer's callback.
@@ -210,9 +235,9 @@ func (p *partition) run(key string, t *tenure, before <-chan struct{}, done chan
 			p.leftUndone(t)
 			return
 		}
-		if err := d.msg.Ack(); err != nil {
-			// It is delivered again, found to be done, and acknowledged then.
-			p.Log.Debug("outbox message could not be acknowledged", "consumer", p.Name, "error", err)
+		if err := p.remove(t, d); err != nil {
+			p.leftUndone(t)
+			return
 		}
 		p.mu.Lock()
 		if p.tenure == t {
@@ -220,6 +245,29 @@ func (p *partition) run(key string, t *tenure, before <-chan struct{}, done chan
 		}
 		p.mu.Unlock()
 	}
+}
+
+// remove takes a finished message out of the outbox; while NATS can't be
+// reached it tries for as long as the tenure lasts. What stays is delivered
+// again, found to be done in the journal, and removed then.
+func (p *partition) remove(t *tenure, d delivery) error {
+	for {
+		ctx, cancel := context.WithTimeout(t.ctx, askTimeout)
+		err := p.Bus.RemoveOutbox(ctx, d.sequence)
+		cancel()
+		if err == nil {
+			break
+		}
+		p.Log.Debug("a finished message could not be removed from the outbox yet", "consumer", p.Name, "error", err)
+		if err := pause(t.ctx, removeAgain); err != nil {
+			return err
+		}
+	}
+	if err := d.msg.Ack(); err != nil {
+		// The server finds out that it is gone when it is to be delivered again.
+		p.Log.Debug("outbox message could not be acknowledged", "consumer", p.Name, "error", err)
+	}
+	return nil
 }
 
 // leftUndone raises a doubt where a session is left while its tenure goes on:
@@ -323,7 +371,7 @@ func (p *partition) holder(ctx context.Context) (string, error) {
 func (p *partition) info(ctx context.Context) (*jetstream.ConsumerInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	c, err := p.JS.Consumer(ctx, bus.OutboxStream, p.Name)
+	c, err := p.Bus.JS.Consumer(ctx, bus.OutboxStream, p.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -350,6 +398,36 @@ func (p *partition) inspect(ctx context.Context) {
 	p.note(info)
 	p.restore(asked, pinned(info)) //nolint:contextcheck // a reset belongs to the life of the worker
 	p.rescue(ctx, info)
+	if p.mine() {
+		p.compare(ctx)
+	}
+}
+
+// compare holds the oldest message of the outbox against what is held here.
+// One that is missing twice was delivered in vain without anybody noticing.
+func (p *partition) compare(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	oldest, found, err := p.Bus.OldestOutbox(ctx, p.Index)
+	if err != nil {
+		return
+	}
+	p.handling.Lock()
+	defer p.handling.Unlock()
+	p.mu.Lock()
+	_, held := p.held[oldest]
+	now := stray{sequence: oldest, tenure: p.tenure}
+	p.mu.Unlock()
+	if !found || held || p.awaiting {
+		p.stray = stray{}
+		return
+	}
+	if p.stray != now {
+		p.stray = now
+		return
+	}
+	p.stray = stray{}
+	p.reset("left behind") //nolint:contextcheck // a reset belongs to the life of the worker
 }
 
 // restore believes in a pin again that was revoked and is still ours. Usually
@@ -378,26 +456,31 @@ func (p *partition) note(info *jetstream.ConsumerInfo) {
 	p.owned = holder != "" && holder == p.pin && !p.closed
 }
 
-// rescue looks for messages that were delivered in vain. Where a dead owner has
+// rescue looks for messages that nobody would deliver. Where a dead owner has
 // left them while nobody is pinned: the server gives a pin only together with a
 // delivery, and without new messages the next one would come when the dead
-// owner's time to acknowledge has run out. Whoever gets the pin then resets once
-// more. And where our own reset was lost on its way.
+// owner's time to acknowledge has run out; or never, where a new leader of the
+// consumer does not know of them. Whoever gets the pin then resets once more.
+// And where our own reset was lost on its way.
 func (p *partition) rescue(ctx context.Context, info *jetstream.ConsumerInfo) {
-	if info.NumAckPending == 0 {
-		return
-	}
 	if pinned(info) != "" {
 		p.handling.Lock()
 		defer p.handling.Unlock()
-		if p.awaiting && p.pin == pinned(info) && p.pin != p.revoked && time.Since(p.resetAt) > resetPatience {
+		if info.NumAckPending > 0 && p.awaiting && p.pin == pinned(info) && p.pin != p.revoked && time.Since(p.resetAt) > resetPatience {
 			p.reset("no answer to reset") //nolint:contextcheck // a reset belongs to the life of the worker
 		}
 		return
 	}
+	if info.NumAckPending == 0 && info.NumPending > 0 {
+		return // a delivery comes by itself
+	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	if _, err := p.JS.ResetConsumer(ctx, bus.OutboxStream, p.Name); err == nil {
+	_, left, err := p.Bus.OldestOutbox(ctx, p.Index)
+	if err != nil || !left {
+		return
+	}
+	if err := p.rewind(ctx); err == nil {
 		p.Meters.reset(ctx, "rescue")
 	}
 }
@@ -530,7 +613,7 @@ func (p *partition) unpin(ctx context.Context) {
 	if holder, err := p.holder(ctx); err != nil || holder != pin {
 		return
 	}
-	stream, err := p.JS.Stream(ctx, bus.OutboxStream)
+	stream, err := p.Bus.JS.Stream(ctx, bus.OutboxStream)
 	if err == nil {
 		err = stream.UnpinConsumer(ctx, p.Name, bus.OutboxGroup)
 	}

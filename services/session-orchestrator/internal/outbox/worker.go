@@ -104,7 +104,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.mu.Lock()
 	for i := range w.bus.Config().Partitions {
 		w.partitions = append(w.partitions, newPartition(ctx, partitionParams{
-			JS: w.bus.JS, Name: bus.OutboxConsumer(i), Work: w.do, Log: w.log, Meters: w.meters, Paused: w.paused, Link: w.link, Group: &w.group,
+			Bus: w.bus, Index: i, Name: bus.OutboxConsumer(i), Work: w.do, Log: w.log, Meters: w.meters, Paused: w.paused, Link: w.link, Group: &w.group,
 		}))
 	}
 	partitions := w.partitions

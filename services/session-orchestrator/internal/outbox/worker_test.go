@@ -102,6 +102,18 @@ func start(t *testing.T, s *natsembed.Server, h Handler) *replica {
 	return startOn(t, bustest.Connect(t, s, bustest.Config()), h)
 }
 
+// put puts a message into the outbox.
+func put(t *testing.T, b *bus.Bus, session, id string) {
+	t.Helper()
+	_, err := b.PublishOutbox(t.Context(), &busv1.OutboxEntry{
+		Account: "ABCDEF", SessionId: session, EngagementId: "e",
+		Command: &busv1.OutboxEntry_Message{Message: &busv1.OutboxMessage{MessageId: id, Request: &axpchatv1.SendMessageRequest{}}},
+	}, id)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // publish sends n messages over some sessions and returns what each must see.
 func publish(t *testing.T, b *bus.Bus, sessions, n int, prefix string) map[string][]string {
 	t.Helper()
@@ -110,13 +122,7 @@ func publish(t *testing.T, b *bus.Bus, sessions, n int, prefix string) map[strin
 		session := fmt.Sprintf("session-%d", i%sessions)
 		id := fmt.Sprintf("%s-%d", prefix, i)
 		want[session] = append(want[session], id)
-		_, err := b.PublishOutbox(t.Context(), &busv1.OutboxEntry{
-			Account: "ABCDEF", SessionId: session, EngagementId: "e",
-			Command: &busv1.OutboxEntry_Message{Message: &busv1.OutboxMessage{MessageId: id, Request: &axpchatv1.SendMessageRequest{}}},
-		}, id)
-		if err != nil {
-			t.Fatal(err)
-		}
+		put(t, b, session, id)
 	}
 	return want
 }
