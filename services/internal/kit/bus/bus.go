@@ -11,16 +11,23 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	"github.com/axpchat/connector/services/internal/kit/config"
+	"github.com/axpchat/connector/services/internal/kit/tlsx"
 )
+
+// instrumentation names the meter of the bus.
+const instrumentation = "github.com/axpchat/connector/services/internal/kit/bus"
 
 // Config says which NATS to use and how much it keeps. Every service of a
 // deployment must be given the same values.
@@ -32,9 +39,10 @@ type Config struct {
 	CAFile          string        `env:"NATS_CA_FILE" doc:"PEM file with the authorities that NATS's certificate is checked against."`
 	CertFile        string        `env:"NATS_CERT_FILE" doc:"PEM file with the client certificate."`
 	KeyFile         string        `env:"NATS_KEY_FILE" doc:"PEM file with the key of NATS_CERT_FILE."`
-	InboxPrefix     string        `env:"NATS_INBOX_PREFIX" doc:"Prefix of reply subjects; set it where each service has its own NATS user."`
+	InboxPrefix     string        `env:"NATS_INBOX_PREFIX" doc:"Prefix of reply subjects, where each service has its own NATS user; empty: _INBOX_ and the service's name with NATS_CERT_FILE, else _INBOX."`
+	APIPrefix       string        `env:"NATS_API_PREFIX" default:"$JS.API" doc:"Prefix of JetStream's API, where it is imported from another NATS account; with deploy/nats: axpchat.api for gateway and webhook-ingest."`
 	Replicas        int           `env:"NATS_REPLICAS" default:"1" doc:"Copies of every stream and bucket: 1 on one server, 3 in a cluster."`
-	Manage          bool          `env:"NATS_MANAGE_STREAMS" default:"true" doc:"Declare streams, buckets and consumers at start; false only checks that they are there."`
+	Manage          bool          `env:"NATS_MANAGE_STREAMS" default:"true" doc:"Declare streams, buckets and consumers at start; false only checks that those are there which the service uses: session-orchestrator provision declares them."`
 	Retention       time.Duration `env:"EVENTS_RETENTION" default:"168h" doc:"How long the journal keeps what was said."`
 	DuplicateWindow time.Duration `env:"EVENTS_DUPLICATE_WINDOW" default:"2h" doc:"How long a re-sent callback is recognised as one."`
 	MaxBytes        config.Bytes  `env:"EVENTS_MAX_BYTES" default:"0" doc:"Largest size of the journal; 0: no limit but the disk's."`
@@ -63,8 +71,11 @@ func (c *Config) Validate() []config.Mistake {
 	if c.OutboxMaxAge < c.OutboxWindow {
 		add("OUTBOX_RETENTION", "must be at least OUTBOX_DUPLICATE_WINDOW")
 	}
-	if (c.CertFile == "") != (c.KeyFile == "") {
-		add("NATS_CERT_FILE", "needs NATS_KEY_FILE, and the other way round")
+	ms = append(ms, c.files().Mistakes(tlsx.Keys{Cert: "NATS_CERT_FILE", Key: "NATS_KEY_FILE"})...)
+	for key, prefix := range map[string]string{"NATS_API_PREFIX": c.APIPrefix, "NATS_INBOX_PREFIX": c.InboxPrefix} {
+		if strings.ContainsAny(prefix, "*> \t") || strings.HasPrefix(prefix, ".") {
+			add(key, "must be a subject without wildcards")
+		}
 	}
 	return ms
 }
@@ -75,6 +86,8 @@ type Params struct {
 	Name       string // of the service, shown by the NATS server
 	Log        *slog.Logger
 	Propagator propagation.TextMapPropagator // may be nil
+	Meter      metric.MeterProvider          // may be nil
+	Uses       Uses                          // what is checked where NATS_MANAGE_STREAMS is false
 	Options    []nats.Option                 // for an in-process server, and tests
 }
 
@@ -93,11 +106,12 @@ type Bus struct {
 	log        *slog.Logger
 	propagator propagation.TextMapPropagator
 	outbox     lazyStream
+	uses       Uses
+	denials    *denials
 
 	mu          sync.Mutex
 	reconnected map[int]func()
 	nextHook    int
-	denied      error
 	journal     JournalInfo
 	journalAt   time.Time
 }
@@ -105,11 +119,22 @@ type Bus struct {
 // Connect connects and keeps reconnecting for as long as the process lives.
 // The first connection must succeed within ctx.
 func Connect(ctx context.Context, p Params) (*Bus, error) {
-	b := &Bus{cfg: p.Config, log: p.Log, propagator: p.Propagator, reconnected: map[int]func(){}}
+	b := &Bus{cfg: p.Config, log: p.Log, propagator: p.Propagator, uses: p.Uses, reconnected: map[int]func(){}}
 	if b.propagator == nil {
 		b.propagator = propagation.NewCompositeTextMapPropagator()
 	}
-	opts := append(b.options(p.Name), p.Options...)
+	if p.Meter == nil {
+		p.Meter = noop.NewMeterProvider()
+	}
+	var err error
+	if b.denials, err = newDenials(p.Log, p.Meter, b.apiPrefix()); err != nil {
+		return nil, err
+	}
+	secure, err := b.secure()
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	opts := append(b.options(p.Name), append(secure, p.Options...)...)
 	for {
 		nc, err := nats.Connect(p.Config.URL, opts...)
 		if err == nil {
@@ -124,7 +149,7 @@ func Connect(ctx context.Context, p Params) (*Bus, error) {
 			return nil, fmt.Errorf("connect to NATS: %w", err)
 		}
 	}
-	js, err := jetstream.New(b.NC)
+	js, err := jetstream.NewWithAPIPrefix(b.NC, b.apiPrefix())
 	if err != nil {
 		b.NC.Close()
 		return nil, fmt.Errorf("open JetStream: %w", err)
@@ -153,11 +178,15 @@ func (b *Bus) options(name string) []nats.Option {
 		nats.ReconnectBufSize(-1),
 		nats.ReconnectHandler(func(*nats.Conn) { b.onReconnect() }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			b.denials.forget()
 			if err != nil { // nil: we closed it ourselves
 				b.log.Warn("NATS disconnected", "error", err)
 			}
 		}),
 		nats.ErrorHandler(b.onError),
+		// A server that is being configured may refuse for a while; giving up would
+		// leave a process without NATS for the rest of its life.
+		nats.IgnoreAuthErrorAbort(),
 	}
 	if c.User != "" {
 		opts = append(opts, nats.UserInfo(c.User, c.Password.Reveal()))
@@ -165,34 +194,10 @@ func (b *Bus) options(name string) []nats.Option {
 	if c.CredsFile != "" {
 		opts = append(opts, nats.UserCredentials(c.CredsFile))
 	}
-	if c.CAFile != "" {
-		opts = append(opts, nats.RootCAs(c.CAFile))
-	}
-	if c.CertFile != "" {
-		opts = append(opts, nats.ClientCert(c.CertFile, c.KeyFile))
-	}
-	if c.InboxPrefix != "" {
-		opts = append(opts, nats.CustomInboxPrefix(c.InboxPrefix))
+	if prefix := b.inboxPrefix(name); prefix != "" {
+		opts = append(opts, nats.CustomInboxPrefix(prefix))
 	}
 	return opts
-}
-
-// onError notes denied subjects: a denied publish does not fail the call, it
-// only times out, so readiness is the place where an operator can see it.
-func (b *Bus) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
-	if errors.Is(err, nats.ErrSlowConsumer) {
-		return // a full live channel; the journal fills the hole
-	}
-	attrs := []any{"error", err}
-	if sub != nil {
-		attrs = append(attrs, "subject", sub.Subject)
-	}
-	b.log.Error("NATS reports", attrs...)
-	if errors.Is(err, nats.ErrPermissionViolation) {
-		b.mu.Lock()
-		b.denied = err
-		b.mu.Unlock()
-	}
 }
 
 func (b *Bus) onReconnect() {
@@ -226,13 +231,11 @@ func (b *Bus) OnReconnect(f func()) (cancel func()) {
 // Config returns what the bus was opened with.
 func (b *Bus) Config() Config { return b.cfg }
 
-// Ready fails while NATS can't be reached or has denied a subject.
+// Ready fails while NATS can't be reached, for five minutes after it has denied a
+// publish, and from a denied subscription on until there is a new connection.
 func (b *Bus) Ready(context.Context) error {
-	b.mu.Lock()
-	denied := b.denied
-	b.mu.Unlock()
-	if denied != nil {
-		return denied
+	if err := b.denials.err(); err != nil {
+		return err
 	}
 	if s := b.NC.Status(); s != nats.CONNECTED {
 		return fmt.Errorf("NATS is %s", s)

@@ -2,8 +2,11 @@ package bus
 
 import (
 	"context"
+	"log/slog"
+	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/metric/noop"
 )
 
 // Transient tells whether provisioning waits for an error to pass.
@@ -52,3 +55,28 @@ func (l *lossy) Update(ctx context.Context, key string, value []byte, rev uint64
 	<-ctx.Done()
 	return 0, ctx.Err()
 }
+
+// KindOf is what is told of a subject.
+func KindOf(subject, api string) string { return kindOf(subject, api) }
+
+// Denials are those of a bus.
+type Denials struct{ d *denials }
+
+// NewDenials remembers denials.
+func NewDenials(t testing.TB, log *slog.Logger) Denials {
+	t.Helper()
+	d, err := newDenials(log, noop.NewMeterProvider(), jetstream.DefaultAPIPrefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Denials{d}
+}
+
+// Note takes a permission violation.
+func (d Denials) Note(err error) { d.d.note(err) }
+
+// Err is why a bus is not ready.
+func (d Denials) Err() error { return d.d.err() }
+
+// Forget is called between connections.
+func (d Denials) Forget() { d.d.forget() }

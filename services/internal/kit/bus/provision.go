@@ -33,21 +33,31 @@ const outboxAhead = 4096
 const ticketTTL = 2 * time.Minute
 
 // Provision brings every stream, bucket and consumer up to date with this
-// version, or, where NATS_MANAGE_STREAMS is false, checks that they are there.
-// It is safe to call from several processes at once, and refuses streams that
-// a newer version has made.
+// version, or, where NATS_MANAGE_STREAMS is false, checks that those are there
+// which the service uses. It is safe to call from several processes at once, and
+// refuses streams that a newer version has made. It fails where NATS denies it
+// something.
 func (b *Bus) Provision(ctx context.Context) error {
 	for _, cfg := range b.streams() {
+		if !b.looksAt(cfg.Name, b.uses.Streams) {
+			continue
+		}
 		if err := b.ensure(ctx, "stream "+cfg.Name, func(ctx context.Context) error { return b.ensureStream(ctx, cfg) }); err != nil {
 			return err
 		}
 	}
 	for _, cfg := range b.buckets() {
+		if !b.looksAt(cfg.Bucket, b.uses.Buckets) {
+			continue
+		}
 		if err := b.ensure(ctx, "bucket "+cfg.Bucket, func(ctx context.Context) error { return b.ensureBucket(ctx, cfg) }); err != nil {
 			return err
 		}
 	}
 	for stream, cfgs := range b.consumers() {
+		if !b.looksAt(stream, b.uses.Consumers) {
+			continue
+		}
 		for _, cfg := range cfgs {
 			if err := b.ensure(ctx, "consumer "+cfg.Durable, func(ctx context.Context) error { return b.ensureConsumer(ctx, stream, cfg) }); err != nil {
 				return err
@@ -66,6 +76,9 @@ func (b *Bus) ensure(ctx context.Context, what string, f func(context.Context) e
 		cancel()
 		if err == nil {
 			return nil
+		}
+		if denied := b.denials.err(); denied != nil {
+			return fmt.Errorf("provision %s: %w", what, denied) // the answer will never come
 		}
 		if !transient(err) || !wait(ctx, 300*time.Millisecond) {
 			return fmt.Errorf("provision %s: %w", what, err)

@@ -236,7 +236,7 @@ func (b *Bus) directGetOnce(ctx context.Context, stream string, req getRequest) 
 		return nil, 0, fmt.Errorf("direct get from %s: %w", stream, err)
 	}
 	defer func() { err = errors.Join(err, ignoreClosed(sub.Unsubscribe())) }()
-	if err := b.NC.PublishRequest("$JS.API.DIRECT.GET."+stream, inbox, body); err != nil {
+	if err := b.NC.PublishRequest(b.apiPrefix()+"DIRECT.GET."+stream, inbox, body); err != nil {
 		return nil, 0, fmt.Errorf("direct get from %s: %w", stream, err)
 	}
 	for {

@@ -36,6 +36,7 @@ const modifyAttempts = 50
 // compare-and-set. It is safe for concurrent use.
 type Store[T proto.Message] struct {
 	js     jetstream.JetStream
+	api    string // prefix of JetStream's API
 	bucket string
 	empty  func() T
 
@@ -44,11 +45,11 @@ type Store[T proto.Message] struct {
 }
 
 func (b *Bus) openStores() {
-	b.Sessions = &Store[*busv1.SessionRecord]{js: b.JS, bucket: SessionsBucket, empty: func() *busv1.SessionRecord { return &busv1.SessionRecord{} }}
-	b.Engagements = &Store[*busv1.EngagementRecord]{js: b.JS, bucket: EngagementsBucket, empty: func() *busv1.EngagementRecord { return &busv1.EngagementRecord{} }}
-	b.Index = &Store[*busv1.IndexRecord]{js: b.JS, bucket: IndexBucket, empty: func() *busv1.IndexRecord { return &busv1.IndexRecord{} }}
-	b.Sent = &Store[*busv1.SentRecord]{js: b.JS, bucket: IndexBucket, empty: func() *busv1.SentRecord { return &busv1.SentRecord{} }}
-	b.Tickets = &Store[*busv1.TicketRecord]{js: b.JS, bucket: TicketsBucket, empty: func() *busv1.TicketRecord { return &busv1.TicketRecord{} }}
+	b.Sessions = &Store[*busv1.SessionRecord]{js: b.JS, api: b.apiPrefix(), bucket: SessionsBucket, empty: func() *busv1.SessionRecord { return &busv1.SessionRecord{} }}
+	b.Engagements = &Store[*busv1.EngagementRecord]{js: b.JS, api: b.apiPrefix(), bucket: EngagementsBucket, empty: func() *busv1.EngagementRecord { return &busv1.EngagementRecord{} }}
+	b.Index = &Store[*busv1.IndexRecord]{js: b.JS, api: b.apiPrefix(), bucket: IndexBucket, empty: func() *busv1.IndexRecord { return &busv1.IndexRecord{} }}
+	b.Sent = &Store[*busv1.SentRecord]{js: b.JS, api: b.apiPrefix(), bucket: IndexBucket, empty: func() *busv1.SentRecord { return &busv1.SentRecord{} }}
+	b.Tickets = &Store[*busv1.TicketRecord]{js: b.JS, api: b.apiPrefix(), bucket: TicketsBucket, empty: func() *busv1.TicketRecord { return &busv1.TicketRecord{} }}
 }
 
 // open binds the bucket at first use: it may be provisioned after Connect.
@@ -114,7 +115,7 @@ func (s *Store[T]) askLeader(ctx context.Context, key string) (data []byte, rev 
 	if err != nil {
 		return nil, 0, err
 	}
-	answer, err := s.js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET.KV_"+s.bucket, req)
+	answer, err := s.js.Conn().RequestWithContext(ctx, s.api+"STREAM.MSG.GET.KV_"+s.bucket, req)
 	if err != nil {
 		return nil, 0, err
 	}
