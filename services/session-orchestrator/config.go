@@ -12,6 +12,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/keyring"
 	"github.com/axpchat/connector/services/internal/kit/logx"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/accounts"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/backfill"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/idle"
@@ -28,19 +29,20 @@ type Config struct {
 	AdminAddr     string        `env:"ADMIN_ADDR" default:":9083" doc:"Address of health, metrics and version."`
 	ShutdownGrace time.Duration `env:"SHUTDOWN_GRACE" default:"25s" doc:"How long draining may take; less than the time that the platform gives before it kills."`
 
-	BaseURL           string        `env:"AXP_BASE_URL" doc:"Origin of AXP's API: scheme, host, port. Also for accounts of the list that name none." example:"https://eu.api.avayacloud.com"`
-	AccountID         string        `env:"AXP_ACCOUNT_ID" doc:"AXP account (tenant) id, six letters; for several accounts use the list." example:"ABCDEF"`
-	ClientID          string        `env:"AXP_CLIENT_ID" doc:"OAuth client id of the connector in AXP."`
-	ClientSecret      config.Secret `env:"AXP_CLIENT_SECRET" doc:"OAuth client secret of the connector in AXP."`
-	AppKey            config.Secret `env:"AXP_APP_KEY" doc:"AXP application key, sent with every call."`
-	ChannelProviderID string        `env:"AXP_CHANNEL_PROVIDER_ID" doc:"Id of the Chat connector element in AXP's element inventory."`
-	ChannelID         string        `env:"AXP_CHANNEL_ID" default:"Chat" doc:"Channel of new engagements."`
-	MediaHosts        []string      `env:"AXP_MEDIA_HOSTS" doc:"Hosts, beside that of AXP_BASE_URL, that signed media addresses may point to; a leading dot means any subdomain."`
-	Accounts          []axp.Account `yaml:"accounts" doc:"One entry for each AXP account; instead of, or beside, the account of the AXP_ variables."`
+	BaseURL           string        `env:"AXP_BASE_URL" reload:"true" doc:"Origin of AXP's API: scheme, host, port. Also for accounts of the list that name none." example:"https://eu.api.avayacloud.com"`
+	AccountID         string        `env:"AXP_ACCOUNT_ID" reload:"true" doc:"AXP account (tenant) id, six letters; for several accounts use the list." example:"ABCDEF"`
+	ClientID          string        `env:"AXP_CLIENT_ID" reload:"true" doc:"OAuth client id of the connector in AXP."`
+	ClientSecret      config.Secret `env:"AXP_CLIENT_SECRET" reload:"true" doc:"OAuth client secret of the connector in AXP."`
+	AppKey            config.Secret `env:"AXP_APP_KEY" reload:"true" doc:"AXP application key, sent with every call."`
+	ChannelProviderID string        `env:"AXP_CHANNEL_PROVIDER_ID" reload:"true" doc:"Id of the Chat connector element in AXP's element inventory."`
+	ChannelID         string        `env:"AXP_CHANNEL_ID" reload:"true" default:"Chat" doc:"Channel of new engagements."`
+	MediaHosts        []string      `env:"AXP_MEDIA_HOSTS" reload:"true" doc:"Hosts, beside that of AXP_BASE_URL, that signed media addresses may point to; a leading dot means any subdomain."`
+	Accounts          []axp.Account `yaml:"accounts" reload:"true" doc:"One entry for each AXP account; instead of, or beside, the account of the AXP_ variables."`
 
 	WebhookPublicURL string `env:"WEBHOOK_PUBLIC_URL" required:"true" doc:"Where AXP reaches webhook-ingest; the callback URL is built on it." example:"https://chat.example.com"`
 
 	AXP        axp.Config
+	Removal    accounts.Config
 	Keyring    keyring.Config
 	Webhook    provisioning.Config
 	Outbox     outbox.Config
@@ -81,16 +83,19 @@ func (c *Config) Validate() []config.Mistake {
 	if len(all) == 0 {
 		add("AXP_ACCOUNT_ID", "is required: set it and the other AXP_ variables, or list accounts in the configuration file")
 	}
-	seen := map[string]bool{}
+	seen, ids := map[string]bool{}, map[string]bool{}
 	for i, a := range all {
 		key := func(field string) string { return "AXP_" + strings.ToUpper(field) }
 		if n := i - (len(all) - len(c.Accounts)); n >= 0 {
 			key = func(field string) string { return fmt.Sprintf("accounts[%d].%s", n, field) }
 		}
-		if seen[a.AccountID] {
+		// AXP promises nothing about case, so it must not be what tells two apart.
+		if folded := strings.ToUpper(a.AccountID); seen[folded] {
 			add(key("account_id"), "is there twice")
+		} else {
+			seen[folded] = true
 		}
-		seen[a.AccountID] = true
+		ids[a.AccountID] = true
 		for field, problem := range problems(a.Validate()) {
 			add(key(field), problem)
 		}
@@ -103,7 +108,7 @@ func (c *Config) Validate() []config.Mistake {
 		add("OUTBOX_MAX_AGE", "must be less than OUTBOX_RETENTION")
 	}
 	for _, o := range c.Idle.Accounts {
-		if !seen[o.AccountID] {
+		if !ids[o.AccountID] {
 			add("idle_rules", "names account "+o.AccountID+", which is not configured")
 		}
 	}

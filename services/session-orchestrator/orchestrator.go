@@ -52,6 +52,8 @@ type Params struct {
 type Orchestrator struct {
 	components []lifecycle.Component
 	listener   net.Listener
+	accounts   *accounts.Registry
+	policy     *idle.Policy
 	closers    lifecycle.Closers
 }
 
@@ -95,6 +97,7 @@ func New(ctx context.Context, p Params) (o *Orchestrator, err error) {
 	if err != nil {
 		return nil, err
 	}
+	o.accounts, o.policy = built.accounts, built.policy
 	webhooks, err := newWebhooks(p, ring, built.accounts, built.backfill)
 	if err != nil {
 		return nil, err
@@ -116,7 +119,7 @@ func (o *Orchestrator) build(p Params, ring *keyring.Keyring) (*parts, error) {
 	)
 	b.records = records.New(p.Bus, b.journal)
 	b.accounts, err = accounts.New(accounts.Params{
-		Accounts: p.Config.AccountList(), Config: p.Config.AXP, Log: p.Log, Providers: p.Providers,
+		Accounts: p.Config.AccountList(), Config: p.Config.Removal, AXP: p.Config.AXP, Log: p.Log, Providers: p.Providers,
 		UserAgent: "axp-chat-connector/" + lifecycle.Version(),
 	})
 	if err != nil {
@@ -149,7 +152,7 @@ func (o *Orchestrator) build(p Params, ring *keyring.Keyring) (*parts, error) {
 		return nil, err
 	}
 	b.messages = messages.New(messages.Params{
-		Bus: p.Bus, Records: b.records, Journal: b.journal, Log: p.Log, Now: time.Now,
+		Bus: p.Bus, Records: b.records, Journal: b.journal, Accounts: b.accounts, Log: p.Log, Now: time.Now,
 		Bounds: messages.Bounds{Session: p.Config.Outbox.MaxPerSession, Account: p.Config.Outbox.MaxPerAccount},
 	})
 	b.attachments = attachments.New(p.Bus, b.records, b.accounts)
@@ -232,6 +235,17 @@ func (o *Orchestrator) serve(ctx context.Context, p Params, b *parts) (lifecycle
 		return nil
 	})
 	return grpcx.NewServerComponent("orchestrator-grpc", o.listener, server), nil
+}
+
+// Reload puts into force what of a configuration may change while the
+// orchestrator runs: the accounts and the idle rules. On an error nothing has
+// changed.
+func (o *Orchestrator) Reload(ctx context.Context, c Config) error {
+	if err := o.accounts.Set(ctx, c.AccountList()); err != nil {
+		return err
+	}
+	o.policy.SetConfig(c.Idle)
+	return nil
 }
 
 // Components are the parts that run, in the order in which they start and the

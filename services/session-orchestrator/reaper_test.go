@@ -52,7 +52,7 @@ func (r *rig) reaper(replicas reaper.Replicas) *reaper.Reaper {
 	check(err)
 	book := journal.New(r.bus, inAnHour)
 	recs := records.New(r.bus, book)
-	reg, err := accounts.New(accounts.Params{Accounts: cfg.AccountList(), Config: cfg.AXP, Log: log, Providers: telemetry.Nop(), UserAgent: "test"})
+	reg, err := accounts.New(accounts.Params{Accounts: cfg.AccountList(), Config: cfg.Removal, AXP: cfg.AXP, Log: log, Providers: telemetry.Nop(), UserAgent: "test"})
 	check(err)
 	r.t.Cleanup(func() { _ = reg.Close() })
 	watch, err := records.NewWatch(r.bus)

@@ -38,6 +38,8 @@ type rig struct {
 	nats   *natsembed.Server
 	bus    *bus.Bus
 	client orchestratorv1.OrchestratorServiceClient
+	o      *orchestrator.Orchestrator
+	who    *orchestratorv1.Caller // the customer whose chats the helpers handle
 	stop   func()
 }
 
@@ -76,6 +78,7 @@ func (r *rig) start(vars map[string]string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.who = ada
 	r.bus = bustest.Connect(r.t, r.nats, cfg.Bus)
 	lis, err := (&net.ListenConfig{}).Listen(r.t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -89,6 +92,7 @@ func (r *rig) start(vars map[string]string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.o = o
 	ctx, cancel := context.WithCancel(r.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- lifecycle.Run(ctx, log, 10*time.Second, o.Components()...) }()
@@ -142,7 +146,7 @@ func (r *rig) session(who *orchestratorv1.Caller) *axpchatv1.Session {
 func (r *rig) engagement(session *axpchatv1.Session) *axpchatv1.Engagement {
 	r.t.Helper()
 	res, err := r.client.CreateEngagement(r.ctx(), &orchestratorv1.CreateEngagementRequest{
-		Caller: ada, Request: &axpchatv1.CreateEngagementRequest{SessionId: session.GetSessionId()},
+		Caller: r.who, Request: &axpchatv1.CreateEngagementRequest{SessionId: session.GetSessionId()},
 	})
 	if err != nil {
 		r.t.Fatalf("create engagement: %v", err)
@@ -153,14 +157,14 @@ func (r *rig) engagement(session *axpchatv1.Session) *axpchatv1.Engagement {
 // chat is a session with an engagement that is ACTIVE.
 func (r *rig) chat() (*axpchatv1.Session, *axpchatv1.Engagement) {
 	r.t.Helper()
-	s := r.session(ada)
+	s := r.session(r.who)
 	e := r.engagement(s)
 	r.connect(e)
 	return s, e
 }
 
 func (r *rig) send(s, engagement, clientID, text string) (*axpchatv1.Message, error) {
-	res, err := r.client.SendMessage(r.ctx(), &orchestratorv1.SendMessageRequest{Caller: ada, Request: &axpchatv1.SendMessageRequest{
+	res, err := r.client.SendMessage(r.ctx(), &orchestratorv1.SendMessageRequest{Caller: r.who, Request: &axpchatv1.SendMessageRequest{
 		SessionId: s, EngagementId: engagement, ClientMessageId: clientID, Text: text,
 	}})
 	return res.GetResponse().GetMessage(), err
@@ -177,7 +181,7 @@ func (r *rig) mustSend(e *axpchatv1.Engagement, clientID, text string) *axpchatv
 
 func (r *rig) end(e *axpchatv1.Engagement) *axpchatv1.Engagement {
 	r.t.Helper()
-	res, err := r.client.EndEngagement(r.ctx(), &orchestratorv1.EndEngagementRequest{Caller: ada, Request: &axpchatv1.EndEngagementRequest{
+	res, err := r.client.EndEngagement(r.ctx(), &orchestratorv1.EndEngagementRequest{Caller: r.who, Request: &axpchatv1.EndEngagementRequest{
 		SessionId: e.GetSessionId(), EngagementId: e.GetEngagementId(),
 	}})
 	if err != nil {
@@ -191,7 +195,7 @@ func (r *rig) tell(e *axpchatv1.Engagement, id string, ev *axpchatv1.Event) {
 	r.t.Helper()
 	ev.EventId, ev.SessionId, ev.EngagementId = e.GetEngagementId()+"-"+id, e.GetSessionId(), e.GetEngagementId()
 	ev.EventTime = timestamppb.Now()
-	if _, err := r.bus.PublishEvent(r.ctx(), &busv1.EventRecord{Account: axptest.AccountID, Event: ev}); err != nil {
+	if _, err := r.bus.PublishEvent(r.ctx(), &busv1.EventRecord{Account: r.who.GetAccount(), Event: ev}); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -226,7 +230,7 @@ func (r *rig) disconnect(e *axpchatv1.Engagement) {
 
 func (r *rig) record(e *axpchatv1.Engagement) *busv1.EngagementRecord {
 	r.t.Helper()
-	rec, _, err := r.bus.Engagements.Get(r.ctx(), bus.EngagementKey(axptest.AccountID, e.GetSessionId(), e.GetEngagementId()))
+	rec, _, err := r.bus.Engagements.Get(r.ctx(), bus.EngagementKey(r.who.GetAccount(), e.GetSessionId(), e.GetEngagementId()))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -238,7 +242,7 @@ func (r *rig) journal(session string) []*axpchatv1.Event {
 	r.t.Helper()
 	var out []*axpchatv1.Event
 	for after, more := uint64(0), true; more; {
-		events, next, err := r.bus.ReadEvents(r.ctx(), axptest.AccountID, session, after, 100)
+		events, next, err := r.bus.ReadEvents(r.ctx(), r.who.GetAccount(), session, after, 100)
 		if err != nil {
 			r.t.Fatal(err)
 		}

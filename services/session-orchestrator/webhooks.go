@@ -12,7 +12,9 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/accounts"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/backfill"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/provisioning"
 )
 
@@ -25,39 +27,66 @@ const (
 	// before it are missed; but an AXP that is down must not keep the service
 	// from accepting messages.
 	startPatience = 10 * time.Second
+	// farewells is how often the subscription of an account that has left is tried
+	// to be deleted, with growing pauses: some minutes.
+	farewells   = 12
+	farewellMin = time.Second
+	farewellMax = 30 * time.Second
 )
 
-// webhooks keeps the webhook subscription of every account. It is a component.
+// webhooks keeps the webhook subscription of every account, and deletes those of
+// accounts that have left. It is a component.
 type webhooks struct {
-	reconcilers []*provisioning.Reconciler
-	accounts    *accounts.Registry
-	log         *slog.Logger
-	patient     chan struct{} // closed when the start waits no longer
+	params   Params
+	ring     *keyring.Keyring
+	accounts *accounts.Registry
+	fill     *backfill.Filler
+	log      *slog.Logger
+	patient  chan struct{} // closed when the start waits no longer
+	first    []*keeper     // of the accounts at the start
+}
+
+// keeper looks after the subscription of one account.
+type keeper struct {
+	served accounts.Served
+	*provisioning.Reconciler
+
+	end context.CancelCauseFunc // nil before it runs
 }
 
 func newWebhooks(p Params, ring *keyring.Keyring, all *accounts.Registry, fill *backfill.Filler) (*webhooks, error) {
-	w := &webhooks{accounts: all, log: p.Log, patient: make(chan struct{})}
-	for _, c := range all.Clients() {
-		callback, err := ring.CallbackURL(p.Config.WebhookPublicURL, c.AccountID())
+	w := &webhooks{params: p, ring: ring, accounts: all, fill: fill, log: p.Log, patient: make(chan struct{})}
+	for _, s := range all.All() {
+		k, err := w.keeper(s)
 		if err != nil {
 			return nil, err
 		}
-		previous := ""
-		if key, has := ring.PreviousCallbackKey(c.AccountID()); has {
-			previous = callback[:strings.LastIndexByte(callback, '/')+1] + key
-		}
-		r, err := provisioning.New(provisioning.Params{
-			AccountID: c.AccountID(), ChannelProviderID: c.ChannelProviderID(), API: c,
-			CallbackURL: callback, PreviousCallbackURL: previous, Config: p.Config.Webhook,
-			Lease: lease{bus: p.Bus, key: "lease.webhook." + c.AccountID(), ttl: max(leaseTime, 2*p.Config.Webhook.Timeout)}, Log: p.Log, Providers: p.Providers,
-			Missed: func() { fill.SubscriptionWasGone(c.AccountID()) },
-		})
-		if err != nil {
-			return nil, err
-		}
-		w.reconcilers = append(w.reconcilers, r)
+		w.first = append(w.first, k)
 	}
 	return w, nil
+}
+
+// keeper makes the keeper of an account.
+func (w *webhooks) keeper(s accounts.Served) (*keeper, error) {
+	account, cfg := s.Account.AccountID, w.params.Config
+	callback, err := w.ring.CallbackURL(cfg.WebhookPublicURL, account)
+	if err != nil {
+		return nil, err
+	}
+	previous := ""
+	if key, has := w.ring.PreviousCallbackKey(account); has {
+		previous = callback[:strings.LastIndexByte(callback, '/')+1] + key
+	}
+	r, err := provisioning.New(provisioning.Params{
+		AccountID: account, ChannelProviderID: s.Account.ChannelProviderID, API: s.Client,
+		CallbackURL: callback, PreviousCallbackURL: previous, Config: cfg.Webhook,
+		Lease: lease{bus: w.params.Bus, key: "lease.webhook." + account, ttl: max(leaseTime, 2*cfg.Webhook.Timeout)}, Log: w.log, Providers: w.params.Providers,
+		Missed: func() { w.fill.SubscriptionWasGone(account) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &keeper{served: s, Reconciler: r}, nil
 }
 
 // Name implements lifecycle.Component.
@@ -66,6 +95,7 @@ func (w *webhooks) Name() string { return "webhooks" }
 // Run keeps the subscriptions until ctx ends.
 func (w *webhooks) Run(ctx context.Context) error {
 	var group sync.WaitGroup
+	defer group.Wait()
 	group.Go(func() { w.accounts.CheckCredentials(ctx, w.log) })
 	group.Go(func() {
 		t := time.NewTimer(startPatience)
@@ -76,27 +106,95 @@ func (w *webhooks) Run(ctx context.Context) error {
 		}
 		close(w.patient)
 	})
-	for _, r := range w.reconcilers {
-		group.Go(func() {
-			if err := r.Run(ctx); err != nil {
-				w.log.ErrorContext(ctx, "webhook subscription is not looked after any more", "error", err)
-			}
-		})
+	keepers := map[*axp.Client]*keeper{}
+	for _, k := range w.first {
+		keepers[k.served.Client] = k
 	}
-	group.Wait()
-	return nil
+	for {
+		w.sync(ctx, &group, keepers)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.accounts.Changed():
+		}
+	}
+}
+
+// sync has a keeper run for each client, and those end whose client has gone.
+func (w *webhooks) sync(ctx context.Context, group *sync.WaitGroup, keepers map[*axp.Client]*keeper) {
+	wanted := map[*axp.Client]bool{}
+	for _, s := range w.accounts.All() {
+		wanted[s.Client] = true
+		k := keepers[s.Client]
+		if k == nil {
+			var err error
+			if k, err = w.keeper(s); err != nil {
+				w.log.ErrorContext(ctx, "nobody looks after the webhook subscription of an account", "account", s.Account.AccountID, "error", err)
+				continue
+			}
+			keepers[s.Client] = k
+		}
+		if k.end == nil {
+			w.start(ctx, group, k)
+		}
+	}
+	for client, k := range keepers {
+		if !wanted[client] {
+			if k.end == nil { // it went before it was ever looked after
+				w.start(ctx, group, k)
+			}
+			k.end(provisioning.ErrHandedOver)
+			delete(keepers, client)
+		}
+	}
+}
+
+// start runs a keeper until its client has gone, or all ends.
+func (w *webhooks) start(ctx context.Context, group *sync.WaitGroup, k *keeper) {
+	life, end := context.WithCancelCause(ctx)
+	k.end = end
+	group.Go(func() {
+		defer end(nil)
+		if err := k.Run(life); err != nil {
+			w.log.ErrorContext(ctx, "webhook subscription is not looked after any more", "error", err)
+		}
+		if ctx.Err() == nil {
+			w.farewell(ctx, k)
+		}
+	})
+}
+
+// farewell deletes the subscription of an account that is not served any more,
+// unless another client of the same goes on with it.
+func (w *webhooks) farewell(ctx context.Context, k *keeper) {
+	defer w.accounts.Release(k.served.Client)
+	log := w.log.With("account", k.served.Account.AccountID)
+	for n := 1; !w.accounts.Kept(k.served); n++ {
+		err := k.Remove(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if n == farewells {
+			log.ErrorContext(ctx, "the webhook subscription of an account that has left could not be deleted; delete it in AXP", "error", err)
+			return
+		}
+		if patience.Pause(ctx, patience.Backoff(n, farewellMin, farewellMax, 0), nil) != nil {
+			return
+		}
+	}
 }
 
 // Ready tells whether the subscriptions were looked at once, or nobody should
-// wait for that any longer. How they are is a metric.
+// wait for that any longer. How they are is a metric. Accounts that come later
+// keep nobody waiting.
 func (w *webhooks) Ready(ctx context.Context) error {
 	select {
 	case <-w.patient:
 		return nil
 	default:
 	}
-	for _, r := range w.reconcilers {
-		if err := r.Ready(ctx); err != nil {
+	for _, k := range w.first {
+		if err := k.Ready(ctx); err != nil {
 			return err
 		}
 	}

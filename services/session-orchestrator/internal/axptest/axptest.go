@@ -55,6 +55,7 @@ type Double struct {
 	deleted     []string
 	faults      map[string][]Fault
 	calls       map[string]int
+	secret      string // empty: any will do
 	released    chan struct{}
 	release     sync.Once
 }
@@ -87,6 +88,14 @@ func (d *Double) Fail(operation string, faults ...Fault) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.faults[operation] = append(d.faults[operation], faults...)
+}
+
+// Require has tokens be granted for this client secret alone; those that were
+// granted before stay valid.
+func (d *Double) Require(secret string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.secret = secret
 }
 
 // Release ends all waiting, for good.
@@ -201,7 +210,10 @@ func (d *Double) routes() http.Handler {
 	on := func(pattern, operation string, f func(r *http.Request) (int, any)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { d.serve(w, r, operation, f) })
 	}
-	on("POST /api/auth/v1/{account}/protocol/openid-connect/token", axp.OpGenerateToken, func(*http.Request) (int, any) {
+	on("POST /api/auth/v1/{account}/protocol/openid-connect/token", axp.OpGenerateToken, func(r *http.Request) (int, any) {
+		if d.secret != "" && r.PostFormValue("client_secret") != d.secret {
+			return refuse(http.StatusUnauthorized)
+		}
 		return http.StatusOK, map[string]any{"access_token": "token", "expires_in": 900}
 	})
 	on("POST "+chat+"/sessions", axp.OpCreateSession, d.createSession)
@@ -216,6 +228,7 @@ func (d *Double) routes() http.Handler {
 	on("GET "+store+"/{id}/signed-download-uri", axp.OpSignedDownloadURI, d.download)
 	on("GET "+webhook, axp.OpListSubscriptions, d.listSubscriptions)
 	on("POST "+webhook, axp.OpCreateSubscription, d.createSubscription)
+	on("DELETE "+webhook+"/{id}", axp.OpDeleteSubscription, d.deleteSubscription)
 	// net/http has no pattern for the :verb behind an id.
 	mux.HandleFunc("POST "+chat+"/{kind}/{idverb}", func(w http.ResponseWriter, r *http.Request) {
 		id, verb, _ := strings.Cut(r.PathValue("idverb"), ":")

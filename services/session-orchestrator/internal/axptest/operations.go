@@ -3,6 +3,7 @@ package axptest
 import (
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
@@ -258,4 +259,13 @@ func (d *Double) createSubscription(r *http.Request) (int, any) {
 	in.SubscriptionID = id()
 	d.subs = append(d.subs, in)
 	return http.StatusCreated, in
+}
+
+func (d *Double) deleteSubscription(r *http.Request) (int, any) {
+	before := len(d.subs)
+	d.subs = slices.DeleteFunc(d.subs, func(s axp.Subscription) bool { return s.SubscriptionID == r.PathValue("id") })
+	if len(d.subs) == before {
+		return refuse(http.StatusNotFound)
+	}
+	return http.StatusNoContent, nil
 }

@@ -46,7 +46,13 @@ func (s *Service) Create(ctx context.Context, caller *orchestratorv1.Caller, req
 	if claimed.done {
 		return claimed.rec.GetEngagement(), nil
 	}
-	if err := s.admit(ctx, records.RefOf(claimed.rec)); err != nil {
+	if !claimed.tried { // else it may be there already
+		err = s.accounts.Accepts(claimed.rec.GetAccount())
+	}
+	if err == nil {
+		err = s.admit(ctx, records.RefOf(claimed.rec))
+	}
+	if err != nil {
 		s.discard(ctx, records.RefOf(claimed.rec))
 		return nil, err
 	}

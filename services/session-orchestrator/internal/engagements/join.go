@@ -40,6 +40,9 @@ func (s *Service) Join(ctx context.Context, caller *orchestratorv1.Caller, req *
 		return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_REQUEST_IN_PROGRESS, "the chat is still being created").
 			WithRetryAfter(patience.Advice)
 	}
+	if err := s.accounts.Accepts(rec.GetAccount()); err != nil {
+		return nil, err
+	}
 	ctx, cancel := patience.Detach(ctx)
 	defer cancel()
 	if err := s.join(ctx, rec, session.GetSession().GetAxpSessionId()); err != nil {

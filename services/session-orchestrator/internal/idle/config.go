@@ -9,11 +9,11 @@ import (
 // Config is what becomes of customers who do nothing. A session keeps the rules
 // that it was created with.
 type Config struct {
-	Timeout      time.Duration `env:"IDLE_TIMEOUT" default:"15m" doc:"A chat whose customer does nothing for so long is warned of; 0s: never. Avaya's Chat SDK allows 300s to 3300s."`
-	Grace        time.Duration `env:"IDLE_GRACE_PERIOD" default:"2m" doc:"How long after the warning the chat is disconnected; 0s: at once, without a warning."`
-	SessionTTL   time.Duration `env:"SESSION_TTL" default:"30m" doc:"A session without an open chat, an act of the customer and an open stream for so long is deleted; 0s: never."`
-	AgentExtends bool          `env:"IDLE_AGENT_EXTENDS" default:"true" doc:"An agent or supervisor who writes gives the customer the whole idle time again, until he is warned."`
-	Accounts     []Override    `yaml:"idle_rules" doc:"Other rules for single accounts."`
+	Timeout      time.Duration `env:"IDLE_TIMEOUT" reload:"true" default:"15m" doc:"A chat whose customer does nothing for so long is warned of; 0s: never. Avaya's Chat SDK allows 300s to 3300s."`
+	Grace        time.Duration `env:"IDLE_GRACE_PERIOD" reload:"true" default:"2m" doc:"How long after the warning the chat is disconnected; 0s: at once, without a warning."`
+	SessionTTL   time.Duration `env:"SESSION_TTL" reload:"true" default:"30m" doc:"A session without an open chat, an act of the customer and an open stream for so long is deleted; 0s: never."`
+	AgentExtends bool          `env:"IDLE_AGENT_EXTENDS" reload:"true" default:"true" doc:"An agent or supervisor who writes gives the customer the whole idle time again, until he is warned."`
+	Accounts     []Override    `yaml:"idle_rules" reload:"true" doc:"Other rules for single accounts."`
 }
 
 // Override is what an account has of its own. What is left out is as for all.

@@ -3,6 +3,7 @@ package idle
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
@@ -17,7 +18,7 @@ const TimerKind = "idle"
 // Policy gives sessions their rules and sets their timers. It is safe for
 // concurrent use.
 type Policy struct {
-	config Config
+	config atomic.Pointer[Config] // never changed, only replaced
 	bus    *bus.Bus
 	log    *slog.Logger
 	now    func() time.Time
@@ -25,11 +26,18 @@ type Policy struct {
 
 // NewPolicy makes a policy.
 func NewPolicy(c Config, b *bus.Bus, log *slog.Logger, now func() time.Time) *Policy {
-	return &Policy{config: c, bus: b, log: log, now: now}
+	p := &Policy{bus: b, log: log, now: now}
+	p.SetConfig(c)
+	return p
 }
 
+// SetConfig replaces the configuration for sessions that are created from now on.
+func (p *Policy) SetConfig(c Config) { p.config.Store(&c) }
+
 // Rules are what a new session of an account is told.
-func (p *Policy) Rules(account string) *axpchatv1.IdleRules { return state.Rules(p.config.of(account)) }
+func (p *Policy) Rules(account string) *axpchatv1.IdleRules {
+	return state.Rules(p.config.Load().of(account))
+}
 
 // fill gives a session that was created before there were rules those of its account.
 func (p *Policy) fill(rec *busv1.SessionRecord) {

@@ -164,7 +164,7 @@ func (s *Service) read(ctx context.Context, account, session string) (*busv1.Ses
 }
 
 func (s *Service) lastAgent(ctx context.Context, account, session, engagement string) (time.Time, error) {
-	if !s.p.Policy.config.AgentExtends {
+	if !s.p.Policy.config.Load().AgentExtends {
 		return time.Time{}, nil
 	}
 	return s.p.Journal.LastAgent(ctx, account, session, engagement)

@@ -8,7 +8,7 @@
 // writes before it works on a message: so what is neither there nor still in
 // the outbox was never accepted, and is stored now.
 //
-// It never calls AXP.
+// It never calls AXP, but asks whether the account is served.
 package messages
 
 import (
@@ -26,6 +26,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/accounts"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/ident"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/journal"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/records"
@@ -37,6 +38,7 @@ type Service struct {
 	bus     *bus.Bus
 	records *records.Records
 	journal *journal.Journal
+	served  *accounts.Registry
 	log     *slog.Logger
 	now     func() time.Time
 	backlog *backlog
@@ -47,8 +49,10 @@ type Params struct {
 	Bus     *bus.Bus
 	Records *records.Records
 	Journal *journal.Journal
-	Log     *slog.Logger
-	Now     func() time.Time
+	// Accounts are those that are served.
+	Accounts *accounts.Registry
+	Log      *slog.Logger
+	Now      func() time.Time
 	// Bounds says how many messages may wait. Zero: as many as come.
 	Bounds Bounds
 }
@@ -56,7 +60,7 @@ type Params struct {
 // New makes the service.
 func New(p Params) *Service {
 	return &Service{
-		bus: p.Bus, records: p.Records, journal: p.Journal, log: p.Log, now: p.Now,
+		bus: p.Bus, records: p.Records, journal: p.Journal, served: p.Accounts, log: p.Log, now: p.Now,
 		backlog: newBacklog(p.Bus, p.Bounds, p.Now),
 	}
 }
@@ -85,6 +89,9 @@ func (s *Service) Send(ctx context.Context, caller *orchestratorv1.Caller, req *
 	rec, err := s.writable(ctx, session, req.GetEngagementId())
 	if err != nil {
 		return nil, err
+	}
+	if _, err := s.served.Client(rec.GetAccount()); err != nil {
+		return nil, err // it would only wait to fail
 	}
 	if err := s.backlog.admit(ctx, rec.GetAccount(), rec.GetEngagement().GetSessionId()); err != nil {
 		return nil, err

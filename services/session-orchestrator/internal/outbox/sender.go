@@ -185,6 +185,9 @@ func (s *Sender) await(ctx context.Context, it *Item) (*busv1.EngagementRecord, 
 		if s.left(it) <= 0 {
 			return rec, failure(axpchatv1.ErrorReason_ERROR_REASON_MESSAGE_EXPIRED, "The message could not be sent in time."), nil
 		}
+		if s.unserved(it) {
+			return rec, failure(axpchatv1.ErrorReason_ERROR_REASON_ACCOUNT_UNKNOWN, "The company's account is not served here any more."), nil
+		}
 		switch {
 		case errors.Is(err, bus.ErrNotFound):
 			return nil, failure(axpchatv1.ErrorReason_ERROR_REASON_ENGAGEMENT_NOT_FOUND, "The chat could not be started."), nil
@@ -250,7 +253,7 @@ func (s *Sender) endEngagement(ctx context.Context, it *Item) error {
 		if err == nil {
 			continue // looked at once more: the record says whether it is over
 		}
-		if s.left(it) <= 0 || !again(err) {
+		if s.left(it) <= 0 || !again(err) || s.unserved(it) {
 			s.p.Log.ErrorContext(ctx, "a chat could not be ended in AXP; it counts as ended here", "error", err)
 			return s.insist(ctx, it, func(ctx context.Context) error {
 				return s.terminate(ctx, it.ref(), it.Entry.GetEnd().GetReason())
@@ -300,6 +303,12 @@ func (it *Item) call(ctx context.Context) (context.Context, context.CancelFunc) 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience.Attempt)
 	stop := context.AfterFunc(it.tenure.life, cancel)
 	return ctx, func() { stop(); cancel() }
+}
+
+// unserved tells whether the entry is to be given up because its account is not
+// served any more.
+func (s *Sender) unserved(it *Item) bool {
+	return s.p.Accounts.Outlived(it.Entry.GetAccount(), it.Entry.GetAcceptTime().AsTime(), s.p.Now())
 }
 
 // left is how long the entry may still be tried.

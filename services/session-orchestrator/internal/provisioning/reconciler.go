@@ -113,7 +113,7 @@ type Reconciler struct {
 	clock   axp.Clock
 	jitter  func() float64
 	missed  func()
-	gauge   metric.Int64Gauge
+	shown   metric.Registration // of the gauge
 	changes metric.Int64Counter
 	label   metric.MeasurementOption
 	wake    chan struct{}
@@ -178,8 +178,20 @@ func (r *Reconciler) instruments(p *telemetry.Providers) (err error) {
 		meters = p.Meter
 	}
 	meter := meters.Meter(instrumentation)
-	r.gauge, err = meter.Int64Gauge("axpchat_subscription_ok",
+	gauge, err := meter.Int64ObservableGauge("axpchat_subscription_ok",
 		metric.WithDescription("1 if the webhook subscription in AXP was as it should be at the last check, else 0."))
+	if err != nil {
+		return fmt.Errorf("metric of the subscription: %w", err)
+	}
+	r.shown, err = meter.RegisterCallback(func(_ context.Context, to metric.Observer) error {
+		switch s := r.Status(); {
+		case s.OK:
+			to.ObserveInt64(gauge, 1, r.label)
+		case !s.CheckedAt.IsZero():
+			to.ObserveInt64(gauge, 0, r.label)
+		}
+		return nil
+	}, gauge)
 	if err != nil {
 		return fmt.Errorf("metric of the subscription: %w", err)
 	}
@@ -296,11 +308,6 @@ func (r *Reconciler) record(ctx context.Context, s Status) {
 	if before.CheckedAt.IsZero() {
 		close(r.checked)
 	}
-	value := int64(0)
-	if s.OK {
-		value = 1
-	}
-	r.gauge.Record(ctx, value, r.label)
 	switch {
 	case s.OK && (!before.OK || before.SubscriptionID != s.SubscriptionID):
 		r.log.InfoContext(ctx, "webhook subscription is in place", "subscription", s.SubscriptionID)

@@ -3,6 +3,7 @@ package provisioning
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -17,9 +18,15 @@ const (
 // Name implements lifecycle.Component.
 func (r *Reconciler) Name() string { return "webhook-subscription-" + r.account }
 
+// ErrHandedOver is the cause of the end of Run's context where somebody else
+// goes on to look after the subscription: it stays, whatever is configured.
+var ErrHandedOver = errors.New("somebody else looks after the webhook subscription")
+
 // Run checks until ctx is done: at once, then every interval, sooner after a
-// failure (with back-off) and after Check.
+// failure (with back-off) and after Check. When it has ended the subscription is
+// in no gauge any more.
 func (r *Reconciler) Run(ctx context.Context) error {
+	defer func() { _ = r.shown.Unregister() }() // it has no way to fail that matters at the end
 	failures := 0
 	for ctx.Err() == nil {
 		err := r.Reconcile(ctx)
@@ -35,7 +42,11 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		}
 		r.pause(ctx, wait)
 	}
-	r.leave(ctx)
+	if r.config.DeleteOnExit && !errors.Is(context.Cause(ctx), ErrHandedOver) {
+		if err := r.Remove(context.WithoutCancel(ctx)); err != nil { // the context of Run is over by now
+			r.log.WarnContext(ctx, "webhook subscription could not be deleted on exit", "error", err)
+		}
+	}
 	return nil
 }
 
@@ -56,13 +67,11 @@ func (r *Reconciler) Ready(context.Context) error {
 // that is cut short is made again at the next start.
 func (r *Reconciler) Drain(context.Context) error { return nil }
 
-// leave removes the subscription at the end, if that is configured.
-func (r *Reconciler) leave(ctx context.Context) {
-	if !r.config.DeleteOnExit {
-		return
-	}
-	// The context of Run is over by now.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.config.Timeout)
+// Remove deletes the subscription of the account, and what else has our callback
+// address. It is for the end: Run, while it goes on, makes a new one. It is safe
+// to repeat.
+func (r *Reconciler) Remove(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
 	defer cancel()
 	listed, err := r.api.ListSubscriptions(ctx, r.target.channelProviderID)
 	for _, s := range listed {
@@ -76,8 +85,9 @@ func (r *Reconciler) leave(ctx context.Context) {
 		r.changed(ctx, "deleted", s.SubscriptionID)
 	}
 	if err != nil {
-		r.log.WarnContext(ctx, "webhook subscription could not be deleted on exit", "error", err)
+		return fmt.Errorf("deleting the webhook subscription: %w", err)
 	}
+	return nil
 }
 
 // pause waits for d, for Check or for the end.

@@ -31,6 +31,9 @@ const maxProviderCustomer = 256
 
 // Create opens a session for the caller.
 func (s *Service) Create(ctx context.Context, caller *orchestratorv1.Caller, req *axpchatv1.CreateSessionRequest) (*axpchatv1.Session, error) {
+	if err := s.accounts.Accepts(caller.GetAccount()); err != nil {
+		return nil, err
+	}
 	client, err := s.accounts.Client(caller.GetAccount())
 	if err != nil {
 		return nil, err

@@ -39,16 +39,15 @@ func (s *Service) Delete(ctx context.Context, caller *orchestratorv1.Caller, req
 		return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_REQUEST_IN_PROGRESS, "the session is still being created").
 			WithRetryAfter(patience.Advice)
 	}
+	if _, err := s.accounts.Client(caller.GetAccount()); err != nil {
+		return nil, err
+	}
 	return s.finish(ctx, caller.GetAccount(), req.GetSessionId(), convert.OrUserClosed(req.GetReason()), nil)
 }
 
 // finish ends what is open in a session and deletes it. Where it is not being
 // closed yet, still decides on its record whether it is to be; nil: it is.
 func (s *Service) finish(ctx context.Context, account, id string, reason axpchatv1.CloseReason, still func(*busv1.SessionRecord) bool) (*axpchatv1.Session, error) {
-	client, err := s.accounts.Client(account)
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := patience.Detach(ctx)
 	defer cancel()
 
@@ -73,8 +72,12 @@ func (s *Service) finish(ctx context.Context, account, id string, reason axpchat
 	if err := s.ender.EndAll(ctx, rec, reason); err != nil {
 		return nil, err
 	}
-	if err := client.DeleteSession(ctx, rec.GetSession().GetAxpSessionId(), convert.Reason(reason)); err != nil {
-		return nil, err
+	// A session whose account is not served any more ends here alone: there is
+	// nothing left to ask AXP with.
+	if client, err := s.accounts.Client(account); err == nil {
+		if err := client.DeleteSession(ctx, rec.GetSession().GetAxpSessionId(), convert.Reason(reason)); err != nil {
+			return nil, err
+		}
 	}
 	return s.close(ctx, rec, reason)
 }
