@@ -31,6 +31,14 @@ test: ## Run every test, with the race detector, in random order
 test-short: ## Run the tests that need no separate processes and no browser
 	@./.tools/test.sh -short $(TEST_FLAGS) $(PACKAGES)
 
+.PHONY: storms
+storms: ## Send many short chats through failures and failovers, and compare with what AXP has (SEQUENCES=..., SEED=...)
+	SEQUENCES=$(or $(SEQUENCES),2000) SEED=$(SEED) go test -count=1 -timeout=20m -run TestManyChatsInStorms -v ./services/session-orchestrator | grep -v level=
+
+.PHONY: failover
+failover: ## Measure how long a partition of the outbox stands still when its worker dies, and whether others notice
+	go test -run=NONE -bench=Failover -benchtime=3x ./services/session-orchestrator/internal/outbox
+
 .PHONY: bench
 bench: ## Measure the delivery path beside the thinnest possible one (BENCH_FLAGS, such as '-profile DIR')
 	go run ./services/e2e/cmd/bench $(BENCH_FLAGS)

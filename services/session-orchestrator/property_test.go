@@ -88,7 +88,7 @@ func (s *storm) disturb() {
 	case 1:
 		old.stop() // as in a rollout
 	default:
-		old.bus.NC.Close() // seen from outside, the process is dead
+		old.kill()
 	}
 	s.fleet[i] = &rig{t: s.t, axp: old.axp, nats: old.nats}
 	s.fleet[i].start(nil)
@@ -143,28 +143,55 @@ func (s *storm) check(e *axpchatv1.Engagement) {
 	}
 }
 
-// TestWhateverHappensMessagesArriveOnceAndInOrder: same messages, same order, no
-// copies, and each one's outcome told truly and once.
-func TestWhateverHappensMessagesArriveOnceAndInOrder(t *testing.T) {
+// newStorm is a storm over two replicas.
+func newStorm(t *testing.T) *storm {
 	n := seed(t)
-	s := &storm{t: t, rand: rand.New(rand.NewPCG(n, n)), sent: map[string][]accepted{}}
+	s := &storm{t: t, rand: rand.New(rand.NewPCG(n, n))}
 	first := newRig(t, nil)
 	second := &rig{t: t, axp: first.axp, nats: first.nats}
 	second.start(nil)
 	s.fleet = []*rig{first, second}
-	for range 4 {
+	return s
+}
+
+// rage opens chats, takes steps, and checks what has become of each chat.
+func (s *storm) rage(chats, steps int) {
+	s.chats, s.sent = nil, map[string][]accepted{}
+	for range chats {
 		_, e := s.any().chat()
 		s.chats = append(s.chats, e)
-	}
-	steps := 250
-	if testing.Short() {
-		steps = 80
 	}
 	for range steps {
 		s.step()
 	}
-	first.axp.Heal()
+	s.fleet[0].axp.Heal()
 	for _, e := range s.chats {
 		s.check(e)
 	}
+}
+
+// TestWhateverHappensMessagesArriveOnceAndInOrder: same messages, same order, no
+// copies, and each one's outcome told truly and once.
+func TestWhateverHappensMessagesArriveOnceAndInOrder(t *testing.T) {
+	steps := 250
+	if testing.Short() {
+		steps = 80
+	}
+	newStorm(t).rage(4, steps)
+}
+
+// TestManyChatsInStorms is the same for many short chats, each with its own
+// sequence of messages, repeats, failures and failovers: as many as SEQUENCES
+// says, some by default.
+func TestManyChatsInStorms(t *testing.T) {
+	const chats, stepsEach = 50, 9
+	sequences := 2 * chats
+	if n, err := strconv.Atoi(os.Getenv("SEQUENCES")); err == nil {
+		sequences = n
+	}
+	s := newStorm(t)
+	for done := 0; done < sequences && !t.Failed(); done += chats {
+		s.rage(chats, chats*stepsEach)
+	}
+	t.Logf("%d sequences", sequences)
 }

@@ -41,6 +41,7 @@ type rig struct {
 	o      *orchestrator.Orchestrator
 	who    *orchestratorv1.Caller // the customer whose chats the helpers handle
 	stop   func()
+	kill   func()
 }
 
 // load makes a configuration of variables, as in production.
@@ -101,20 +102,28 @@ func (r *rig) start(vars map[string]string) {
 		r.t.Fatal(err)
 	}
 	r.client = orchestratorv1.NewOrchestratorServiceClient(conn)
-	stopped := false
-	r.stop = func() {
+	b, stopped := r.bus, false
+	end := func(check func(what string, err error)) {
 		if stopped {
 			return
 		}
 		stopped = true
 		_ = conn.Close()
 		cancel()
-		if err := <-done; err != nil {
-			r.t.Errorf("end: %v", err)
-		}
-		if err := o.Close(); err != nil {
-			r.t.Errorf("close: %v", err)
-		}
+		check("end", <-done)
+		check("close", o.Close())
+	}
+	r.stop = func() {
+		end(func(what string, err error) {
+			if err != nil {
+				r.t.Errorf("%s: %v", what, err)
+			}
+		})
+	}
+	// Seen from outside, the process dies; what is left of it ends as it can.
+	r.kill = func() {
+		b.NC.Close()
+		end(func(string, error) {})
 	}
 	r.t.Cleanup(r.stop)
 }

@@ -76,7 +76,7 @@ func startOn(t *testing.T, b *bus.Bus, h Handler) *replica {
 }
 
 // run runs a worker until the test or its end function ends it.
-func run(t *testing.T, w *Worker, b *bus.Bus) *replica {
+func run(t testing.TB, w *Worker, b *bus.Bus) *replica {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -194,25 +194,7 @@ func TestDrainingKeepsThePinWhileACallIsUnderWay(t *testing.T) {
 
 func TestReplicasShareThePartitions(t *testing.T) {
 	s, up := bustest.Server(t), newUpstream()
-	replica := func() *replica {
-		b := bustest.Connect(t, s, bustest.Config())
-		w, err := NewWorker(WorkerParams{Bus: b, Sender: up, Log: slog.New(slog.DiscardHandler), Meter: metricnoop.Meter{}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.pace = pace{balance: 200 * time.Millisecond, rest: time.Second}
-		return run(t, w, b)
-	}
-	owned := func(w *Worker) int {
-		n := 0
-		for _, p := range w.all() {
-			if p.inspect(t.Context()); p.mine() {
-				n++
-			}
-		}
-		return n
-	}
-	a := replica()
+	a := sharer(t, s, up)
 	want, n := map[string][]string{}, 0
 	more := func() {
 		n += 20
@@ -220,17 +202,17 @@ func TestReplicasShareThePartitions(t *testing.T) {
 		await(t, "messages arrive", func() bool { return up.count() == n })
 	}
 	more()
-	if got := owned(a.Worker); got != 4 {
+	if got := len(owned(t, a.Worker)); got != 4 {
 		t.Fatalf("alone, a replica has %d of 4 partitions", got)
 	}
-	b := replica()
+	b := sharer(t, s, up)
 	await(t, "both have their share", func() bool {
 		more()
-		return owned(a.Worker) == 2 && owned(b.Worker) == 2
+		return len(owned(t, a.Worker)) == 2 && len(owned(t, b.Worker)) == 2
 	})
 	a.end()
 	more()
-	if got := owned(b.Worker); got != 4 {
+	if got := len(owned(t, b.Worker)); got != 4 {
 		t.Errorf("alone again, the other replica has %d of 4 partitions", got)
 	}
 	await(t, "the outbox is empty", func() bool { return stored(t, b.bus) == 0 })

@@ -73,6 +73,14 @@ func (u *upstream) count() int {
 	return len(u.calls)
 }
 
+// forget begins anew.
+func (u *upstream) forget() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	clear(u.order)
+	clear(u.calls)
+}
+
 // check compares what arrived with what was sent.
 func (u *upstream) check(t *testing.T, want map[string][]string) {
 	t.Helper()
@@ -103,7 +111,7 @@ func start(t *testing.T, s *natsembed.Server, h Handler) *replica {
 }
 
 // put puts a message into the outbox.
-func put(t *testing.T, b *bus.Bus, session, id string) {
+func put(t testing.TB, b *bus.Bus, session, id string) {
 	t.Helper()
 	_, err := b.PublishOutbox(t.Context(), &busv1.OutboxEntry{
 		Account: "ABCDEF", SessionId: session, EngagementId: "e",
@@ -135,7 +143,7 @@ func join(a, b map[string][]string) map[string][]string {
 }
 
 // await polls until cond holds.
-func await(t *testing.T, what string, cond func() bool) {
+func await(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
@@ -159,7 +167,7 @@ func TestMessagesOfASessionKeepTheirOrder(t *testing.T) {
 	await(t, "the outbox is empty", func() bool { return stored(t, a.bus) == 0 })
 }
 
-func stored(t *testing.T, b *bus.Bus) uint64 {
+func stored(t testing.TB, b *bus.Bus) uint64 {
 	t.Helper()
 	s, err := b.JS.Stream(t.Context(), bus.OutboxStream)
 	if err != nil {
