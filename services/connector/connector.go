@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/test/bufconn"
 
@@ -39,6 +40,9 @@ type Params struct {
 	// First run as long as the services: they start before them and end after
 	// them. They stay the caller's where New fails.
 	First []lifecycle.Component
+	// Watcher, where it is set, makes the part that watches the configuration and
+	// reloads the connector. It starts last.
+	Watcher func(*Connector) (lifecycle.Component, error)
 	// Started, where it is set, is called once everything is ready.
 	Started func(*Connector)
 	// Listeners are used instead of the configured addresses where they are set,
@@ -55,6 +59,7 @@ type Listeners struct {
 type Connector struct {
 	log        *slog.Logger
 	config     Config
+	meter      metric.MeterProvider
 	components []lifecycle.Component
 	closers    lifecycle.Closers
 
@@ -70,7 +75,7 @@ type Connector struct {
 // services and binds their addresses. Whoever does not run the connector calls
 // Close.
 func New(ctx context.Context, p Params) (c *Connector, err error) {
-	c = &Connector{log: p.Log, config: p.Config}
+	c = &Connector{log: p.Log, config: p.Config, meter: p.Providers.Meter}
 	defer c.closers.CloseOnError(&err)
 	if err := c.openBus(ctx, p); err != nil {
 		return nil, err
@@ -105,6 +110,13 @@ func New(ctx context.Context, p Params) (c *Connector, err error) {
 	c.closers.Add("admin", c.admin.Close)
 	c.admin.DrainDelay = p.Config.Delay
 	c.components = append([]lifecycle.Component{c.admin}, parts...)
+	if p.Watcher != nil {
+		watcher, err := p.Watcher(c)
+		if err != nil {
+			return nil, err
+		}
+		c.components = append(c.components, watcher)
+	}
 	if p.Started != nil {
 		c.components = append(c.components, lifecycle.Func{Label: "started", OnRun: func(ctx context.Context) error {
 			p.Started(c)
@@ -118,7 +130,7 @@ func New(ctx context.Context, p Params) (c *Connector, err error) {
 // openBus connects to the cluster, or starts a server of the process's own, and
 // brings the streams up to date.
 func (c *Connector) openBus(ctx context.Context, p Params) error {
-	params := bus.Params{Config: p.Config.Bus, Name: "connector", Log: p.Log.With("part", "bus"), Propagator: p.Providers.Propagator}
+	params := bus.Params{Config: p.Config.Bus, Name: "connector", Log: p.Log.With("part", "bus"), Propagator: p.Providers.Propagator, Meter: p.Providers.Meter}
 	if p.Config.Bus.URL == "" {
 		server, err := natsembed.Start(filepath.Join(p.Config.DataDir, "nats"), natsembed.Options{
 			Listen: p.Config.NATSListen, MaxStore: int64(p.Config.NATSStore), Log: p.Log.With("part", "nats"),

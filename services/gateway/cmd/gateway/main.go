@@ -23,6 +23,7 @@ type settings struct {
 	Bus       bus.Config
 	Log       logx.Config
 	Telemetry telemetry.Config
+	Reload    config.Reload
 	AdminAddr string        `env:"ADMIN_ADDR" default:":9080" doc:"Address for health, metrics and version."`
 	Delay     time.Duration `env:"SHUTDOWN_DELAY" default:"0s" doc:"How long to go on as usual after readiness is off, so that load balancers notice."`
 	Grace     time.Duration `env:"SHUTDOWN_GRACE" default:"30s" doc:"How long everything may take to end; less than the pod's grace period."`
@@ -58,7 +59,7 @@ func run(ctx context.Context, env lifecycle.Env) (err error) {
 	for _, note := range providers.Notes {
 		log.WarnContext(ctx, note) //nolint:sloglint // the notes are the kit's own constants
 	}
-	b, err := bus.Connect(ctx, bus.Params{Config: cfg.Bus, Name: env.Name, Log: log, Propagator: providers.Propagator})
+	b, err := bus.Connect(ctx, bus.Params{Config: cfg.Bus, Name: env.Name, Log: log, Propagator: providers.Propagator, Meter: providers.Meter, Uses: gateway.Uses()})
 	if err != nil {
 		return err
 	}
@@ -75,6 +76,13 @@ func run(ctx context.Context, env lifecycle.Env) (err error) {
 		return errors.Join(err, g.Close())
 	}
 	admin.DrainDelay = cfg.Delay
+	watcher, err := config.NewWatcher(config.WatchParams[settings]{
+		Current: cfg, Sources: env.Sources, Reload: cfg.Reload, Log: log, Meter: providers.Meter,
+		Apply: func(_ context.Context, next *settings) error { g.Reload(next.Gateway); return nil },
+	})
+	if err != nil {
+		return errors.Join(err, admin.Close(), g.Close())
+	}
 	log.InfoContext(ctx, "serving", "grpc", g.GRPCAddr(), "http", g.HTTPAddr(), "admin", admin.Addr(), "config", config.LogValue(&cfg))
-	return lifecycle.Run(ctx, log, cfg.Grace, admin, g)
+	return lifecycle.Run(ctx, log, cfg.Grace, admin, g, watcher)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -111,13 +112,33 @@ func (p process) report(err error) int {
 	}
 }
 
+// Subcommand is one that a single command has.
+type Subcommand struct {
+	// Name is one word.
+	Name string
+	// Help says in a line what it does.
+	Help string
+	// Run carries it out.
+	Run func() error
+}
+
+// help are the lines of the usage text for subcommands.
+func help(own []Subcommand) string {
+	var b strings.Builder
+	for _, s := range own {
+		_, _ = fmt.Fprintf(&b, "  %-14s %s\n", s.Name, s.Help) // never fails
+	}
+	return b.String()
+}
+
 // Command loads the configuration into cfg, a pointer to the command's Config,
 // and carries out the subcommand when the arguments name one. When it has
 // handled the call, the main is done and returns err; without arguments it only
 // loads. Values that cfg holds before the call act as defaults.
 //
-// Subcommands: config print, config check, config doc, version, help.
-func (e Env) Command(cfg any) (handled bool, err error) {
+// Subcommands: config print, config check, config doc, version, help, and those
+// that the command has of its own, which load what they need themselves.
+func (e Env) Command(cfg any, own ...Subcommand) (handled bool, err error) {
 	switch strings.Join(e.Args, " ") {
 	case "":
 		return false, config.Load(cfg, e.Sources)
@@ -136,8 +157,11 @@ func (e Env) Command(cfg any) (handled bool, err error) {
 	case "version", "--version", "-version":
 		return true, e.print("%s %s (%s %s/%s)\n", e.Name, Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	case "help", "--help", "-help", "-h":
-		return true, e.print(usage, e.Name)
+		return true, e.print(usage, e.Name, help(own))
 	default:
+		if i := slices.IndexFunc(own, func(s Subcommand) bool { return strings.Join(e.Args, " ") == s.Name }); i >= 0 {
+			return true, own[i].Run()
+		}
 		return true, fmt.Errorf("unknown arguments %q; try %s help", e.Args, e.Name)
 	}
 }
@@ -155,7 +179,7 @@ Without a command %[1]s runs until it gets SIGINT or SIGTERM; it then drains and
 ends. A second signal ends it at once.
 
 Commands:
-  config check   check the configuration and say what is wrong with it
+%[2]s  config check   check the configuration and say what is wrong with it
   config print   print the effective configuration, secrets masked
   config doc     print the reference of all settings in Markdown
   version        print the version

@@ -32,7 +32,8 @@ func call(env map[string]string, args ...string) outcome {
 	p := process{env: Env{Name: "demo", Args: args, Sources: config.Map(env), Stdout: &stdout, Stderr: &stderr}}
 	out.code = p.main(func(_ context.Context, env Env) error {
 		var cfg mainConfig
-		if handled, err := env.Command(&cfg); handled || err != nil {
+		own := Subcommand{Name: "tidy", Help: "put things in order", Run: func() error { return env.print("tidied\n") }}
+		if handled, err := env.Command(&cfg, own); handled || err != nil {
 			return err
 		}
 		out.ran = true
@@ -67,6 +68,8 @@ func TestCommands(t *testing.T) {
 		{"version", nil, "version", 0, false, "demo " + Version() + " (go", ""},
 		{"--version", nil, "--version", 0, false, "demo ", ""},
 		{"help", nil, "--help", 0, false, "config check", ""},
+		{"help names its own", nil, "help", 0, false, "\n  tidy           put things in order\n  config check   check", ""},
+		{"a command of its own needs no configuration", bad, "tidy", 0, false, "tidied\n", ""},
 		{"anything else", good, "sing loud", 1, false, "", "demo: unknown arguments [\"sing\" \"loud\"]; try demo help\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 type settings struct {
 	Orchestrator orchestrator.Config
 	Internal     grpcx.InternalConfig
+	Reload       config.Reload
 }
 
 // Validate asks for what connector has in its own process: NATS, and a connection
@@ -37,7 +38,7 @@ func main() { os.Exit(lifecycle.Main("session-orchestrator", run)) }
 
 func run(ctx context.Context, env lifecycle.Env) (err error) {
 	var s settings
-	if handled, err := env.Command(&s); handled || err != nil {
+	if handled, err := env.Command(&s, provisioning(ctx, env)); handled || err != nil {
 		return err
 	}
 	cfg := s.Orchestrator
@@ -58,7 +59,7 @@ func run(ctx context.Context, env lifecycle.Env) (err error) {
 	for _, note := range providers.Notes {
 		log.WarnContext(ctx, "telemetry", "note", note)
 	}
-	b, err := bus.Connect(ctx, bus.Params{Config: cfg.Bus, Name: env.Name, Log: log, Propagator: providers.Propagator})
+	b, err := bus.Connect(ctx, bus.Params{Config: cfg.Bus, Name: env.Name, Log: log, Propagator: providers.Propagator, Meter: providers.Meter, Uses: orchestrator.Uses()})
 	if err != nil {
 		return err
 	}
@@ -73,6 +74,14 @@ func run(ctx context.Context, env lifecycle.Env) (err error) {
 		return fmt.Errorf("admin server: %w", err)
 	}
 	closers.Add("admin", admin.Close)
+	watcher, err := config.NewWatcher(config.WatchParams[settings]{
+		Current: s, Sources: env.Sources, Reload: s.Reload, Log: log, Meter: providers.Meter,
+		Apply: func(ctx context.Context, next *settings) error { return o.Reload(ctx, next.Orchestrator) },
+	})
+	if err != nil {
+		return err
+	}
+	parts := append([]lifecycle.Component{admin}, o.Components()...)
 	log.InfoContext(ctx, "listening", "grpc", o.Addr().String(), "admin", admin.Addr())
-	return lifecycle.Run(ctx, log, cfg.ShutdownGrace, append([]lifecycle.Component{admin}, o.Components()...)...)
+	return lifecycle.Run(ctx, log, cfg.ShutdownGrace, append(parts, watcher)...)
 }

@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
+	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/config"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
 	"github.com/axpchat/connector/services/internal/kit/natsembed"
@@ -160,5 +162,36 @@ func TestItRefusesToTalkInTheOpen(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestProvisionNeedsNothingOfAXP(t *testing.T) {
+	server, err := natsembed.Start(t.TempDir(), natsembed.Options{Name: "test", Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Shutdown)
+	for _, vars := range []map[string]string{{}, {"NATS_URL": server.ClientURL(), "NATS_MANAGE_STREAMS": "false"}} {
+		var logged bytes.Buffer
+		err := run(t.Context(), lifecycle.Env{
+			Name: "session-orchestrator", Args: []string{"provision"}, Stdout: io.Discard, Stderr: &logged, Sources: config.Map(vars),
+		})
+		if (err == nil) != (len(vars) > 0) {
+			t.Errorf("with %v: %v\n%s", vars, err, &logged)
+		}
+	}
+	nc, err := server.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stream := range []string{bus.EventsStream, bus.OutboxStream, bus.UnroutedStream, bus.TimersStream, "KV_" + bus.TicketsBucket} {
+		if _, err := js.Stream(t.Context(), stream); err != nil {
+			t.Errorf("%s: %v", stream, err)
+		}
 	}
 }

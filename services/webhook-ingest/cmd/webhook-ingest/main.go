@@ -20,6 +20,7 @@ type settings struct {
 	Bus       bus.Config
 	Log       logx.Config
 	Telemetry telemetry.Config
+	Reload    config.Reload
 	AdminAddr string        `env:"ADMIN_ADDR" default:":9082" doc:"Address for health, metrics and version."`
 	Delay     time.Duration `env:"SHUTDOWN_DELAY" default:"0s" doc:"How long to go on as usual after readiness is off, so that load balancers notice."`
 	Grace     time.Duration `env:"SHUTDOWN_GRACE" default:"30s" doc:"How long everything may take to end; less than the pod's grace period."`
@@ -53,7 +54,7 @@ func run(ctx context.Context, env lifecycle.Env) (err error) {
 	for _, note := range providers.Notes {
 		log.WarnContext(ctx, "telemetry", "note", note)
 	}
-	b, err := bus.Connect(ctx, bus.Params{Config: cfg.Bus, Name: env.Name, Log: log, Propagator: providers.Propagator})
+	b, err := bus.Connect(ctx, bus.Params{Config: cfg.Bus, Name: env.Name, Log: log, Propagator: providers.Propagator, Meter: providers.Meter, Uses: ingest.Uses()})
 	if err != nil {
 		return err
 	}
@@ -70,6 +71,13 @@ func run(ctx context.Context, env lifecycle.Env) (err error) {
 		return errors.Join(err, in.Close())
 	}
 	admin.DrainDelay = cfg.Delay
+	watcher, err := config.NewWatcher(config.WatchParams[settings]{
+		Current: cfg, Sources: env.Sources, Reload: cfg.Reload, Log: log, Meter: providers.Meter,
+		Apply: func(_ context.Context, next *settings) error { in.Reload(next.Ingest); return nil },
+	})
+	if err != nil {
+		return errors.Join(err, admin.Close(), in.Close())
+	}
 	log.InfoContext(ctx, "serving", "addr", in.Addr(), "admin", admin.Addr(), "config", config.LogValue(&cfg))
-	return lifecycle.Run(ctx, log, cfg.Grace, admin, in)
+	return lifecycle.Run(ctx, log, cfg.Grace, admin, in, watcher)
 }
