@@ -28,6 +28,7 @@ type Config struct {
 	Bus          bus.Config
 	Log          logx.Config
 	Telemetry    telemetry.Config
+	Reload       config.Reload
 	Gateway      gateway.Config
 	Orchestrator orchestrator.Config
 	Ingest       ingest.Config

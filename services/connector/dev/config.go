@@ -71,6 +71,15 @@ func (c *Config) Validate() []config.Mistake {
 	return ms
 }
 
+// Pointed is the connector's configuration with the addresses that were bound, of
+// the sandbox and for callbacks.
+func (c *Config) Pointed(axp, webhook string) connector.Config {
+	out := c.Connector
+	out.Orchestrator.BaseURL = URL(axp)
+	out.Orchestrator.WebhookPublicURL = URL(webhook)
+	return out
+}
+
 // sandboxFile is where the sandbox keeps its world beside the journal, so that
 // both remember the same chats after a restart.
 func (c *Config) sandboxFile() string {

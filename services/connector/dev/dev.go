@@ -42,9 +42,7 @@ func New(ctx context.Context, cfg Config, p connector.Params) (*connector.Connec
 		}
 	}
 	p.Listeners.Webhook = hook
-	p.Config = cfg.Connector
-	p.Config.Orchestrator.BaseURL = URL(axp.Addr())
-	p.Config.Orchestrator.WebhookPublicURL = URL(hook.Addr().String())
+	p.Config = cfg.Pointed(axp.Addr(), hook.Addr().String())
 	if p.Config.Gateway.WebTokenURL == "" {
 		p.Config.Gateway.WebTokenURL = URL(axp.Addr()) + "/dev/token"
 	}

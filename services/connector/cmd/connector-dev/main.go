@@ -22,6 +22,9 @@ func run(ctx context.Context, env lifecycle.Env) error {
 	}
 	return connector.Main(ctx, env, &cfg.Connector, func(ctx context.Context, p connector.Params) (*connector.Connector, error) {
 		var axp *sandbox.Sandbox
+		p.Watcher = connector.Watch(cfg, dev.Defaults, env.Sources, func(c *connector.Connector, next *dev.Config) connector.Config {
+			return next.Pointed(axp.Addr(), c.WebhookAddr())
+		})
 		p.Started = func(c *connector.Connector) { dev.Greet(env.Stdout, cfg, c, axp) }
 		c, box, err := dev.New(ctx, cfg, p)
 		axp = box // before Run, and so before Started

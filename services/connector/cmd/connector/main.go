@@ -17,5 +17,8 @@ func run(ctx context.Context, env lifecycle.Env) error {
 	if handled, err := env.Command(&cfg); handled || err != nil {
 		return err
 	}
-	return connector.Main(ctx, env, &cfg, connector.New)
+	return connector.Main(ctx, env, &cfg, func(ctx context.Context, p connector.Params) (*connector.Connector, error) {
+		p.Watcher = connector.Watch(cfg, nil, env.Sources, func(_ *connector.Connector, next *connector.Config) connector.Config { return *next })
+		return connector.New(ctx, p)
+	})
 }
