@@ -5,6 +5,7 @@ import (
 
 	"github.com/axpchat/connector/services/gateway/internal/auth"
 	"github.com/axpchat/connector/services/gateway/internal/delivery"
+	"github.com/axpchat/connector/services/gateway/internal/limits"
 	"github.com/axpchat/connector/services/gateway/internal/stream"
 	"github.com/axpchat/connector/services/gateway/internal/tenants"
 	"github.com/axpchat/connector/services/gateway/internal/tickets"
@@ -29,6 +30,7 @@ type Config struct {
 	Tenants  tenants.Config
 	Auth     auth.Config
 	Tickets  tickets.Config
+	Limits   limits.Config
 	Streams  stream.Config
 	Delivery delivery.Config
 	GRPC     grpcx.ServerConfig

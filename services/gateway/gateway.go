@@ -19,6 +19,7 @@ import (
 	"github.com/axpchat/connector/services/gateway/internal/delivery"
 	"github.com/axpchat/connector/services/gateway/internal/grpcstream"
 	"github.com/axpchat/connector/services/gateway/internal/history"
+	"github.com/axpchat/connector/services/gateway/internal/limits"
 	"github.com/axpchat/connector/services/gateway/internal/longpoll"
 	"github.com/axpchat/connector/services/gateway/internal/presence"
 	"github.com/axpchat/connector/services/gateway/internal/rest"
@@ -59,6 +60,7 @@ type Gateway struct {
 	streams *stream.Server
 	poller  *longpoll.Poller
 	tenants *tenants.Book
+	limits  *limits.Limiter
 	closers lifecycle.Closers
 
 	grpcAddr string
@@ -83,6 +85,10 @@ func New(ctx context.Context, p Params) (g *Gateway, err error) {
 		return nil, err
 	}
 	verifier.Only(g.tenants.Admit)
+	g.limits, err = limits.New(limits.Params{Config: p.Config.Limits, Log: p.Log, Meter: p.Providers.Meter, Account: g.tenants.Limits, Wire: p.Bus})
+	if err != nil {
+		return nil, err
+	}
 	if g.engine, err = delivery.New(delivery.Params{Config: p.Config.Delivery, Bus: p.Bus, Log: p.Log, Meter: p.Providers.Meter}); err != nil {
 		return nil, err
 	}
@@ -106,20 +112,20 @@ func New(ctx context.Context, p Params) (g *Gateway, err error) {
 	g.poller = longpoll.New(g.engine, reader, clients)
 	g.streams, err = stream.NewServer(stream.Params{
 		Config: p.Config.Streams, Log: p.Log, Meter: p.Providers.Meter, Engine: g.engine, Sessions: reader,
-		Executor: run, Verifier: verifier, Presence: clients, Version: lifecycle.Version(), Retention: p.Bus.Config().Retention,
+		Executor: run, Verifier: verifier, Presence: clients, Limits: g.limits, Version: lifecycle.Version(), Retention: p.Bus.Config().Retention,
 	})
 	if err != nil {
 		return nil, err
 	}
 	service := grpcstream.New(grpcstream.Params{
 		Commands: run, Sessions: reader, Tickets: desk, Poller: g.poller, Streams: g.streams,
-		History: history.NewLister(g.engine, reader),
+		History: history.NewLister(g.engine, reader), Limits: g.limits,
 	})
 	conn, err := g.serveGRPC(ctx, p, service, verifier, validator)
 	if err != nil {
 		return nil, err
 	}
-	handler, err := handler(life, handlerParams{Params: p, Conn: conn, Streams: g.streams, Verifier: verifier, Tickets: desk, Tenants: g.tenants})
+	handler, err := handler(life, handlerParams{Params: p, Conn: conn, Streams: g.streams, Verifier: verifier, Tickets: desk, Tenants: g.tenants, Limits: g.limits})
 	if err != nil {
 		return nil, err
 	}
@@ -144,9 +150,11 @@ func (g *Gateway) orchestrator(p Params) (grpc.ClientConnInterface, error) {
 func (g *Gateway) serveGRPC(ctx context.Context, p Params, service *grpcstream.Service, v *auth.Verifier, validator *grpcx.Validator) (*grpc.ClientConn, error) {
 	params := grpcx.ServerParams{
 		Log: p.Log, Providers: p.Providers, Config: p.Config.GRPC, Validator: validator,
-		Interceptors: []grpcx.Interceptor{auth.Interceptor(v)}, SelfValidating: grpcstream.SelfValidating(),
+		Interceptors:   []grpcx.Interceptor{g.limits.Arrivals(), auth.Interceptor(v), g.limits.Calls()}, //nolint:contextcheck // a call has a context of its own
+		SelfValidating: grpcstream.SelfValidating(),
 	}
 	inside := params
+	inside.Interceptors = []grpcx.Interceptor{limits.Inside(), auth.Interceptor(v), g.limits.Calls()} //nolint:contextcheck // as above
 	inside.Config.CertFile, inside.Config.KeyFile, inside.Config.ClientCAFile = "", "", ""
 	inside.Config.MaxConnectionAge = 0
 	// It carries everybody's calls: one client's limit would be everybody's.
@@ -174,9 +182,10 @@ func (g *Gateway) serveGRPC(ctx context.Context, p Params, service *grpcstream.S
 	g.grpcAddr = lis.Addr().String()
 	g.public = grpcx.NewServerComponent("gateway-grpc", lis, publicServer)
 
+	callOrigin, streamOrigin := limits.Forward()
 	conn, err := grpcx.Dial("passthrough:///gateway", grpcx.ClientConfig{}, p.Log, p.Providers,
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }),
-		grpc.WithChainUnaryInterceptor(rest.Calls()))
+		grpc.WithChainUnaryInterceptor(rest.Calls(), callOrigin), grpc.WithChainStreamInterceptor(streamOrigin))
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +240,7 @@ func (g *Gateway) Ready(ctx context.Context) error { return g.bus.Ready(ctx) }
 // Run serves until ctx is done, then gives back everything that New took.
 func (g *Gateway) Run(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context) error{g.engine.Run, g.inner.Run, g.public.Run, g.http.Run} {
+	for _, run := range []func(context.Context) error{g.engine.Run, g.limits.Run, g.inner.Run, g.public.Run, g.http.Run} {
 		group.Go(func() error { return run(groupCtx) })
 	}
 	return errors.Join(group.Wait(), g.Close())

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/axpchat/connector/services/gateway/internal/auth"
+	"github.com/axpchat/connector/services/gateway/internal/limits"
 	"github.com/axpchat/connector/services/gateway/internal/rest"
 	"github.com/axpchat/connector/services/gateway/internal/sse"
 	"github.com/axpchat/connector/services/gateway/internal/stream"
@@ -25,6 +26,7 @@ type handlerParams struct {
 	Verifier *auth.Verifier
 	Tickets  *tickets.Desk
 	Tenants  *tenants.Book
+	Limits   *limits.Limiter
 }
 
 // handler puts the HTTP side together.
@@ -49,7 +51,8 @@ func handler(ctx context.Context, p handlerParams) (http.Handler, error) {
 		SSE: sse.New(sse.Params{Streams: p.Streams, Verifier: p.Verifier, Tickets: p.Tickets, Admit: origins.Admit}).Serve,
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/v1/", origins.CORS(rest.Router(api, streams)))
+	// Within CORS: a page of another origin must be able to read how long to wait.
+	mux.Handle("/v1/", origins.CORS(p.Limits.HTTP(int64(p.Config.MaxBody), rest.Router(api, streams))))
 	rest.Pages(mux)
 	if p.Config.WebChat {
 		mux.Handle("/", web.Handler(web.Config{TokenURL: p.Config.WebTokenURL, CompanyName: p.Config.WebCompany}))

@@ -144,6 +144,10 @@ func (r *rig) startOurs(ctx context.Context, extra []string) (*side, error) {
 			"WEBHOOK_ADDR": a[2], "GATEWAY_GRPC_ADDR": a[3], "GATEWAY_HTTP_ADDR": a[4],
 			"ORCHESTRATOR_ADDR": a[7], // nobody calls it
 			"ADMIN_ADDR":        admin, "ADMIN_PPROF": "true",
+			// One customer at one address has all the streams. Their places are counted
+			// all the same.
+			"LIMIT_CUSTOMER_CONNECTS": "off", "LIMIT_CUSTOMER_STREAMS": "1000000",
+			"LIMIT_ADDRESS_CONNECTS": "off", "LIMIT_ADDRESS_FRAMES": "off", "LIMIT_ADDRESS_STREAMS": "1000000",
 		}
 		for _, kv := range extra {
 			k, v, _ := strings.Cut(kv, "=")

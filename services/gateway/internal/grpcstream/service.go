@@ -12,6 +12,7 @@ import (
 	"github.com/axpchat/connector/services/gateway/internal/auth"
 	"github.com/axpchat/connector/services/gateway/internal/commands"
 	"github.com/axpchat/connector/services/gateway/internal/history"
+	"github.com/axpchat/connector/services/gateway/internal/limits"
 	"github.com/axpchat/connector/services/gateway/internal/longpoll"
 	"github.com/axpchat/connector/services/gateway/internal/sessions"
 	"github.com/axpchat/connector/services/gateway/internal/stream"
@@ -27,6 +28,7 @@ type Params struct {
 	Tickets  *tickets.Desk
 	Poller   *longpoll.Poller
 	Streams  *stream.Server
+	Limits   *limits.Limiter
 }
 
 // Service is ChatService. It is safe for concurrent use.
@@ -81,5 +83,10 @@ func (s *Service) PollEvents(ctx context.Context, req *axpchatv1.PollEventsReque
 	if err != nil {
 		return nil, err
 	}
+	place, err := s.p.Limits.Hold(ctx, limits.Who{Account: p.Account, Subject: p.Subject, Session: req.GetSessionId(), Origin: limits.OriginOf(ctx)})
+	if err != nil {
+		return nil, err
+	}
+	defer place.Close()
 	return s.p.Poller.Poll(ctx, p, req)
 }

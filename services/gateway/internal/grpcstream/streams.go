@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/gateway/internal/limits"
 	"github.com/axpchat/connector/services/gateway/internal/stream"
 )
 
@@ -26,7 +27,7 @@ func (s *Service) connecting(ss grpc.BidiStreamingServer[axpchatv1.ConnectReques
 	if err != nil {
 		return nil, nil, err
 	}
-	return &stream.Request{Transport: "grpc_connect", Principal: p}, newWriter(ss.Send, s.p.Streams.Config().WriteTimeout), nil
+	return &stream.Request{Transport: "grpc_connect", Principal: p, Origin: limits.OriginOf(ss.Context())}, newWriter(ss.Send, s.p.Streams.Config().WriteTimeout), nil
 }
 
 func (s *Service) accept(ss grpc.BidiStreamingServer[axpchatv1.ConnectRequest, axpchatv1.ConnectResponse], r *stream.Request, w *writer) error {
@@ -54,6 +55,7 @@ func (s *Service) watching(req *axpchatv1.WatchEventsRequest, ss grpc.ServerStre
 	}
 	st, err := s.p.Streams.Open(ctx, stream.Request{
 		Transport: "grpc_watch", Principal: p, Session: req.GetSessionId(), Cursor: req.GetCursor(),
+		Origin: limits.OriginOf(ctx),
 	})
 	if err != nil {
 		return nil, nil, err

@@ -20,6 +20,7 @@ import (
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/gateway/internal/auth"
+	"github.com/axpchat/connector/services/gateway/internal/limits"
 	"github.com/axpchat/connector/services/gateway/internal/stream"
 	"github.com/axpchat/connector/services/gateway/internal/tickets"
 	"github.com/axpchat/connector/services/internal/kit/httpx"
@@ -79,6 +80,7 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, session string) 
 	interval := min(heartbeat, h.p.Streams.Config().Heartbeat)
 	st, err := h.p.Streams.Open(r.Context(), stream.Request{
 		Transport: "sse", Principal: p, Session: session, Cursor: cursor, Heartbeat: interval,
+		Origin: limits.OriginOf(r.Context()),
 	})
 	if err != nil {
 		httpx.WriteProblem(w, r, err)

@@ -60,14 +60,18 @@ type End struct {
 // newEnd makes the end of a stream; cause may be nil.
 func newEnd(code axpchatv1.CloseCode, cursor string, cause error) End {
 	c := closingOf(code)
-	detail := c.text
+	detail, wait := c.text, jitter(c.wait)
 	if cause != nil {
-		if d := errs.From(cause).Detail; d != "" {
-			detail = d
+		known := errs.From(cause)
+		if known.Detail != "" {
+			detail = known.Detail
+		}
+		if code == axpchatv1.CloseCode_CLOSE_CODE_RATE_LIMITED {
+			wait += known.RetryAfter // not earlier, and not all at once
 		}
 	}
 	return End{cause: cause, Close: &axpchatv1.Close{
-		Code: code, Detail: detail, Reconnect: c.reconnect, Cursor: cursor, RetryAfterMs: jitter(c.wait).Milliseconds(),
+		Code: code, Detail: detail, Reconnect: c.reconnect, Cursor: cursor, RetryAfterMs: wait.Milliseconds(),
 	}}
 }
 
@@ -99,6 +103,8 @@ func codeOf(err error) axpchatv1.CloseCode {
 	switch errs.From(err).Reason {
 	case axpchatv1.ErrorReason_ERROR_REASON_SESSION_NOT_FOUND:
 		return axpchatv1.CloseCode_CLOSE_CODE_SESSION_NOT_FOUND
+	case axpchatv1.ErrorReason_ERROR_REASON_RATE_LIMITED:
+		return axpchatv1.CloseCode_CLOSE_CODE_RATE_LIMITED
 	case axpchatv1.ErrorReason_ERROR_REASON_SESSION_CLOSED:
 		return axpchatv1.CloseCode_CLOSE_CODE_SESSION_CLOSED
 	case axpchatv1.ErrorReason_ERROR_REASON_TOKEN_EXPIRED:

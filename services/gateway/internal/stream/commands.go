@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"unicode/utf8"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
@@ -49,6 +50,9 @@ func (st *Stream) handle(ctx context.Context, r received) (End, bool) {
 	if st.expired() && f.GetRefreshToken() == nil {
 		return st.end(axpchatv1.CloseCode_CLOSE_CODE_TOKEN_EXPIRED, nil)
 	}
+	if enough, err := st.place.Frame(ctx, f.GetSendMessage() != nil, proto.Size(f)); err != nil {
+		return st.refuse(ctx, f, err, enough)
+	}
 	switch f.GetPayload().(type) {
 	case *axpchatv1.ConnectRequest_Hello:
 		return st.end(axpchatv1.CloseCode_CLOSE_CODE_PROTOCOL_ERROR, frameInvalid("hello must be the first frame, and only the first"))
@@ -74,6 +78,17 @@ func (st *Stream) handle(ctx context.Context, r received) (End, bool) {
 		st.start(ctx, nil, func(ctx context.Context) result { return st.execute(ctx, f) })
 	}
 	return End{}, false
+}
+
+// refuse answers a frame that is over a limit; a client that does not listen to
+// that is sent away.
+func (st *Stream) refuse(ctx context.Context, f *axpchatv1.ConnectRequest, err error, enough bool) (End, bool) {
+	if enough {
+		return st.end(axpchatv1.CloseCode_CLOSE_CODE_RATE_LIMITED, err)
+	}
+	return st.send(ctx, replyFrame(&axpchatv1.Reply{
+		FrameId: f.GetFrameId(), Result: &axpchatv1.Reply_Problem{Problem: errs.ToProblem(err, grpcx.RequestID(ctx))},
+	}))
 }
 
 // start works a command beside the stream and closes done, where there is one,

@@ -17,6 +17,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/gateway/internal/auth"
 	"github.com/axpchat/connector/services/gateway/internal/delivery"
+	"github.com/axpchat/connector/services/gateway/internal/limits"
 	"github.com/axpchat/connector/services/gateway/internal/presence"
 	"github.com/axpchat/connector/services/gateway/internal/sessions"
 	"github.com/axpchat/connector/services/internal/kit/bus"
@@ -61,6 +62,7 @@ type Params struct {
 	Executor  Executor
 	Verifier  Verifier
 	Presence  *presence.Registry // may be nil
+	Limits    *limits.Limiter    // may be nil
 	Version   string
 	Retention time.Duration // of the journal, as clients are told
 }
@@ -104,6 +106,8 @@ type Request struct {
 	Principal *auth.Principal
 	Session   string
 	Cursor    string
+	// Origin is where the client comes from.
+	Origin limits.Origin
 	// Heard notes signs of life that are not frames; may be nil.
 	Heard *Heard
 	// Heartbeat overrides the configured interval; 0: the configured one.
@@ -112,7 +116,7 @@ type Request struct {
 
 // Open checks that the session is the customer's and begins to follow it. The
 // stream must be served or closed. It fails with SESSION_NOT_FOUND,
-// CURSOR_INVALID or UNAVAILABLE.
+// CURSOR_INVALID, UNAVAILABLE or RATE_LIMITED.
 func (s *Server) Open(ctx context.Context, r Request) (st *Stream, err error) {
 	s.mu.Lock()
 	draining := s.draining
@@ -120,13 +124,18 @@ func (s *Server) Open(ctx context.Context, r Request) (st *Stream, err error) {
 	if draining {
 		return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAVAILABLE, "the server leaves; connect again").WithRetryAfter(jitter(time.Second))
 	}
+	var undo lifecycle.Closers
+	defer undo.CloseOnError(&err)
+	place, err := s.p.Limits.Open(ctx, limits.Who{Account: r.Principal.Account, Subject: r.Principal.Subject, Session: r.Session, Origin: r.Origin})
+	if err != nil {
+		return nil, err
+	}
+	undo.Add("place", func() error { place.Close(); return nil })
 	// Watched first, then read: no change falls in between.
 	changed, forget, err := s.p.Sessions.Watch(r.Principal.Account, r.Session)
 	if err != nil {
 		return nil, err
 	}
-	var undo lifecycle.Closers
-	defer undo.CloseOnError(&err)
 	undo.Add("watch", func() error { forget(); return nil })
 	rec, err := s.p.Sessions.Owned(ctx, r.Principal, r.Session)
 	if err != nil {
@@ -149,7 +158,7 @@ func (s *Server) Open(ctx context.Context, r Request) (st *Stream, err error) {
 		r.Heard = &Heard{}
 	}
 	st = s.newStream(r, sub, s.welcome(r, rec, engagements, sub.Start()), sub.Reset())
-	st.changed, st.forget, st.joined = changed, forget, len(rec.GetJoined())
+	st.place, st.changed, st.forget, st.joined = place, changed, forget, len(rec.GetJoined())
 	return st, nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/gateway/internal/auth"
+	"github.com/axpchat/connector/services/gateway/internal/limits"
 	"github.com/axpchat/connector/services/internal/kit/errs"
 )
 
@@ -45,6 +46,7 @@ type Stream struct {
 	leave   chan time.Duration // at most one: move, after so long
 	changed <-chan *nats.Msg   // the session's record has changed
 	forget  func()             // ends changed; may be nil
+	place   *limits.Stream     // among the open streams; may be nil
 	joined  int                // how many engagements of other sessions are followed
 
 	out       Sender
@@ -93,6 +95,7 @@ func (st *Stream) Close() {
 	if st.forget != nil {
 		st.forget()
 	}
+	st.place.Close()
 }
 
 // Serve serves a one-way stream to its end.

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/gateway/internal/limits"
 	"github.com/axpchat/connector/services/internal/kit/config"
 	"github.com/axpchat/connector/services/internal/kit/errs"
 )
@@ -31,6 +32,8 @@ type Tenant struct {
 	AccountID string `yaml:"account_id" required:"true" doc:"AXP account (tenant) id, six letters, as it stands in tokens." example:"ABCDEF"`
 	// AllowedOrigins are those whose pages may use the API with its tokens.
 	AllowedOrigins []string `yaml:"allowed_origins" doc:"Origins, beside the gateway's own and HTTP_ALLOWED_ORIGINS, whose pages may use the API from a browser with tokens and tickets of this account." example:"https://www.example.com"`
+	// Limits are what its customers may have together.
+	Limits limits.Account
 }
 
 // Validate reports values that can't work.
@@ -135,6 +138,11 @@ func (b *Book) Tenant(account string) (Tenant, bool) {
 	}
 	t, ok := s.tenants[account]
 	return t.Tenant, ok
+}
+
+// Limits is what an account may have of its own.
+func (b *Book) Limits(account string) limits.Account {
+	return b.current.Load().tenants[account].Limits
 }
 
 // Admit fails with ACCOUNT_UNKNOWN where an account is not served.

@@ -22,6 +22,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/gateway/internal/auth"
 	"github.com/axpchat/connector/services/gateway/internal/httpproblem"
+	"github.com/axpchat/connector/services/gateway/internal/limits"
 	"github.com/axpchat/connector/services/gateway/internal/stream"
 	"github.com/axpchat/connector/services/gateway/internal/tickets"
 	"github.com/axpchat/connector/services/internal/kit/errs"
@@ -68,7 +69,7 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, session string) 
 			errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, "pages of this origin may not connect"))
 		return
 	}
-	c := &client{heard: &stream.Heard{}, session: session}
+	c := &client{heard: &stream.Heard{}, session: session, origin: limits.OriginOf(r.Context())}
 	conn, err := ws.Accept(small{w}, r, &ws.AcceptOptions{
 		Subprotocols: []string{ProtocolJSON, ProtocolProto},
 		// The origin was checked above, against whole origins and not host patterns.
@@ -99,6 +100,7 @@ type client struct {
 	principal *auth.Principal
 	refused   error // why there is no principal
 	heard     *stream.Heard
+	origin    limits.Origin
 }
 
 func (h *Handler) serve(ctx context.Context, c *client) {
@@ -117,7 +119,7 @@ func (h *Handler) run(ctx context.Context, c *client) stream.End {
 }
 
 func (c *client) request() *stream.Request {
-	return &stream.Request{Transport: "websocket", Principal: c.principal, Session: c.session, Heard: c.heard}
+	return &stream.Request{Transport: "websocket", Principal: c.principal, Session: c.session, Heard: c.heard, Origin: c.origin}
 }
 
 // shakeHands closes the connection in the way that fits the end.

@@ -34,6 +34,7 @@ const (
 	outboxPrefix   = "chat.outbox."
 	unroutedPrefix = "chat.unrouted."
 	presencePrefix = "chat.presence."
+	usagePrefix    = "chat.usage."
 	timerSet       = "timer.set."
 	timerDue       = "timer.due."
 )
