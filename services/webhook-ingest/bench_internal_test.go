@@ -2,7 +2,9 @@ package ingest
 
 import (
 	"context"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,7 +15,9 @@ import (
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/config"
+	"github.com/axpchat/connector/services/internal/kit/httpx"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
+	"github.com/axpchat/connector/services/internal/kit/logx"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 	"github.com/axpchat/connector/services/webhook-ingest/internal/callback"
 	"github.com/axpchat/connector/services/webhook-ingest/internal/route"
@@ -45,9 +49,76 @@ func (a *answers) Write(p []byte) (int, error) { return len(p), nil }
 func (a *answers) WriteHeader(status int)      { a.status = status }
 
 // BenchmarkHandler takes one callback through the middleware and the handler, as
-// they run, less the connection and the store. Making the request, which the
-// server does otherwise, is less than a kilobyte and six allocations of it.
+// they run, less the connection and the store: one with the right key, and one with
+// a wrong key, of which there may be a flood. Making the request, which the server
+// does otherwise, is less than a kilobyte and six allocations of it.
 func BenchmarkHandler(b *testing.B) {
+	h, path, body := benchHandler(b)
+	for _, c := range []struct {
+		name, path string
+		want       int
+	}{{"right key", path, http.StatusOK}, {"wrong key", path[:len(path)-1] + "~", http.StatusNotFound}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, c.path, strings.NewReader(body))
+				if err != nil {
+					b.Fatal(err)
+				}
+				r.RemoteAddr = "203.0.113.9:4711"
+				w := answers{header: http.Header{}}
+				if h.ServeHTTP(&w, r); w.status != c.want {
+					b.Fatalf("status %d", w.status)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkServer is the same over a real connection, which is kept where the
+// server keeps it.
+func BenchmarkServer(b *testing.B) {
+	h, path, body := benchHandler(b)
+	lis, err := (&net.ListenConfig{}).Listen(b.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := httpx.NewServer("bench", lis, h, httpx.ServerConfig{}, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(b.Context()))
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	for _, c := range []struct {
+		name, path string
+		want       int
+	}{{"right key", path, http.StatusOK}, {"wrong key", path[:len(path)-1] + "~", http.StatusNotFound}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "http://"+server.Addr()+c.path, strings.NewReader(body))
+				if err != nil {
+					b.Fatal(err)
+				}
+				res, err := transport.RoundTrip(r)
+				if err != nil {
+					b.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, res.Body)
+				_ = res.Body.Close()
+				if res.StatusCode != c.want {
+					b.Fatalf("status %d", res.StatusCode)
+				}
+			}
+		})
+	}
+}
+
+// benchHandler is the service's handler with the log of production, and a callback
+// for it.
+func benchHandler(b testing.TB) (h http.Handler, path, body string) {
+	b.Helper()
 	const account = "QRSTUV"
 	keys, err := keyring.New(keyring.Config{Secret: config.Secret("a secret of this benchmark")})
 	if err != nil {
@@ -57,14 +128,14 @@ func BenchmarkHandler(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	log := slog.New(slog.DiscardHandler)
+	log := logx.New(io.Discard, logx.Config{}, "webhook-ingest")
 	handler, err := callback.New(callback.Params{
 		Keys:      keys,
 		Router:    route.New(route.Params{Keys: keys}),
 		Store:     memory{},
 		Log:       log,
 		Providers: providers,
-		Limits:    callback.Limits{Body: 1 << 20, StoreTimeout: time.Second, Answer: 4 * time.Second, Concurrent: 8, Duplicates: 24 * 365 * 100 * time.Hour},
+		Limits:    callback.Limits{Body: 1 << 20, Read: 3 * time.Second, StoreTimeout: time.Second, Answer: 4 * time.Second, Concurrent: 8, Duplicates: 24 * 365 * 100 * time.Hour},
 		Waiting:   func(context.Context) (uint64, error) { return 0, nil },
 	})
 	if err != nil {
@@ -74,20 +145,27 @@ func BenchmarkHandler(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	body := strings.ReplaceAll(string(sample), "lumen-dialog-9001",
+	body = strings.ReplaceAll(string(sample), "lumen-dialog-9001",
 		keys.MintDialogID(account, "0197a1b2-0000-7000-8000-0000000000aa", "0197a1b2-0000-7000-8000-0000000000bb"))
-	h := routes(Params{Log: log, Providers: providers}, handler)
-	path := keyring.CallbackPath(account) + keys.CallbackKey(account)
-	b.ReportAllocs()
-	for b.Loop() {
-		r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, path, strings.NewReader(body))
-		if err != nil {
-			b.Fatal(err)
-		}
-		r.RemoteAddr = "203.0.113.9:4711"
-		w := answers{header: http.Header{}}
-		if h.ServeHTTP(&w, r); w.status != http.StatusOK {
-			b.Fatalf("status %d", w.status)
-		}
+	return routes(Params{Config: Config{ReadTimeout: 3 * time.Second}, Log: log, Providers: providers}, handler), keyring.CallbackPath(account) + keys.CallbackKey(account), body
+}
+
+// TestAWrongKeyIsMuchCheaperThanARightOne: whoever sends wrong keys must spend more
+// on them than we do.
+func TestAWrongKeyIsMuchCheaperThanARightOne(t *testing.T) {
+	h, path, body := benchHandler(t)
+	allocations := func(path string) float64 {
+		return testing.AllocsPerRun(200, func() {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.RemoteAddr = "203.0.113.9:4711"
+			h.ServeHTTP(&answers{header: http.Header{}}, r)
+		})
+	}
+	right, wrong := allocations(path), allocations(path[:len(path)-1]+"~")
+	if wrong*3 > right {
+		t.Errorf("a wrong key makes %.0f allocations, a right one %.0f", wrong, right)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/config"
 	"github.com/axpchat/connector/services/internal/kit/httpx"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
+	"github.com/axpchat/connector/services/internal/kit/tlsx"
 	"github.com/axpchat/connector/services/webhook-ingest/internal/callback"
 )
 
@@ -19,6 +20,10 @@ type Config struct {
 	ChannelProviders []string      `env:"WEBHOOK_CHANNEL_PROVIDERS" doc:"Channel providers whose events clients are told; those of others are set aside. Empty: all." example:"fjord-bikes-webchat"`
 	AllowedNetworks  []string      `env:"WEBHOOK_ALLOWED_NETWORKS" doc:"Addresses and ranges that callbacks are taken from; empty: any. AXP documents none." example:"203.0.113.0/24"`
 	TrustedProxies   []string      `env:"WEBHOOK_TRUSTED_PROXIES" doc:"Addresses and ranges of our own proxies, whose X-Forwarded-For is believed for WEBHOOK_ALLOWED_NETWORKS." example:"10.0.0.0/8"`
+	CertFile         string        `env:"WEBHOOK_TLS_CERT_FILE" doc:"Certificate chain of the listener in PEM, read anew when it changes; none: no TLS, which is for a proxy in front."`
+	KeyFile          string        `env:"WEBHOOK_TLS_KEY_FILE" doc:"Private key of the certificate in PEM."`
+	ClientCAFile     string        `env:"WEBHOOK_TLS_CLIENT_CA_FILE" doc:"Certificate authorities in PEM, one of which must vouch for who calls, read anew when they change; none: callers need no certificate."`
+	ClientNames      []string      `env:"WEBHOOK_TLS_CLIENT_NAMES" doc:"DNS names or URIs of which a caller's certificate must have one; empty: the authority's word is enough, which is right for an authority that serves nobody else." example:"callbacks.example.com"`
 	MaxBody          config.Bytes  `env:"WEBHOOK_MAX_BODY" default:"1MiB" doc:"Largest callback body; NATS must be able to carry it (its max_payload)."`
 	ReadTimeout      time.Duration `env:"WEBHOOK_READ_TIMEOUT" default:"3s" doc:"How long a callback's body may take to arrive."`
 	RouteWait        time.Duration `env:"WEBHOOK_ROUTE_WAIT" default:"1500ms" doc:"How long a callback whose session is not known yet is held."`
@@ -57,6 +62,13 @@ func (c *Config) Validate() []config.Mistake {
 			add(n.key, "must be addresses or ranges such as 203.0.113.0/24")
 		}
 	}
+	ms = append(ms, c.files().Mistakes(tlsx.Keys{Cert: "WEBHOOK_TLS_CERT_FILE", Key: "WEBHOOK_TLS_KEY_FILE"})...)
+	if c.ClientCAFile != "" && c.CertFile == "" {
+		add("WEBHOOK_TLS_CLIENT_CA_FILE", "needs WEBHOOK_TLS_CERT_FILE too")
+	}
+	if len(c.ClientNames) > 0 && c.ClientCAFile == "" {
+		add("WEBHOOK_TLS_CLIENT_NAMES", "needs WEBHOOK_TLS_CLIENT_CA_FILE too")
+	}
 	if c.MaxBody < 1024 {
 		add("WEBHOOK_MAX_BODY", "must be at least 1KiB")
 	}
@@ -86,6 +98,10 @@ func (c *Config) Validate() []config.Mistake {
 		add("WEBHOOK_SIGNATURE_HEADER", "must be the name of a header of its own")
 	}
 	return ms
+}
+
+func (c *Config) files() tlsx.Files {
+	return tlsx.Files{Cert: c.CertFile, Key: c.KeyFile, CA: c.ClientCAFile}
 }
 
 func isAccount(s string) bool {

@@ -62,7 +62,7 @@ func New(ctx context.Context, p Params) (*Ingest, error) {
 		Log:       p.Log,
 		Providers: p.Providers,
 		Limits: callback.Limits{
-			Body: int64(c.MaxBody), StoreTimeout: c.StoreTimeout, Answer: answerLimit, Concurrent: c.MaxConcurrent,
+			Body: int64(c.MaxBody), Read: c.ReadTimeout, StoreTimeout: c.StoreTimeout, Answer: answerLimit, Concurrent: c.MaxConcurrent,
 			Duplicates: p.Bus.Config().DuplicateWindow,
 		},
 		Accounts:         c.Accounts,
@@ -74,13 +74,28 @@ func New(ctx context.Context, p Params) (*Ingest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("webhook-ingest: %w", err)
 	}
-	lis := p.Listener
-	if lis == nil {
-		if lis, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr); err != nil {
-			return nil, fmt.Errorf("webhook-ingest: listen on WEBHOOK_ADDR: %w", err)
-		}
+	lis, err := listen(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("webhook-ingest: %w", err)
 	}
 	return &Ingest{server: httpx.NewServer("webhook-ingest", lis, routes(p, handler), c.HTTP, p.Log), callback: handler, bus: p.Bus}, nil
+}
+
+// listen binds the address, unless a listener was given, and puts TLS on it where
+// it is configured.
+func listen(ctx context.Context, p Params) (net.Listener, error) {
+	bound := p.Listener
+	if bound == nil {
+		var err error
+		if bound, err = (&net.ListenConfig{}).Listen(ctx, "tcp", p.Config.Addr); err != nil {
+			return nil, fmt.Errorf("listen on WEBHOOK_ADDR: %w", err)
+		}
+	}
+	lis, err := httpx.Secure(bound, p.Config.files(), p.Config.ClientNames, p.Log)
+	if err != nil && p.Listener == nil {
+		err = errors.Join(err, bound.Close())
+	}
+	return lis, err
 }
 
 // Reload puts into force what of a configuration may change while the service
@@ -96,18 +111,21 @@ func waiting(ctx context.Context, b *bus.Bus) (uint64, error) {
 	return s.CachedInfo().State.Msgs, nil
 }
 
-// routes puts the handler behind the middleware that all services have. Its
-// logs and spans name the pattern of the route: the path holds the key.
-func routes(p Params, handler http.Handler) http.Handler {
+// routes puts what gets through the handler's gate behind the middleware that all
+// services have. Its logs and spans name the pattern of the route: the path holds
+// the key.
+func routes(p Params, handler *callback.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(callback.Pattern, handler)
-	mux.HandleFunc("/", callback.NotFound)
-	h := httpx.ReadTimeout(p.Config.ReadTimeout, mux)
-	h = httpx.SecurityHeaders(h)
-	h = httpx.Recover(p.Log, h)
-	h = httpx.AccessLog(p.Log, h)
-	h = httpx.Instrument(p.Providers, h)
-	return httpx.RequestID(h)
+	mux.Handle(callback.Pattern, handler.Behind(func(h http.Handler) http.Handler {
+		h = httpx.ReadTimeout(p.Config.ReadTimeout, h)
+		h = httpx.SecurityHeaders(h)
+		h = httpx.Recover(p.Log, h)
+		h = httpx.AccessLog(p.Log, h)
+		h = httpx.Instrument(p.Providers, h)
+		return httpx.RequestID(h)
+	}))
+	mux.HandleFunc("/", handler.NotFound)
+	return mux
 }
 
 // Addr is the address that is bound.

@@ -34,7 +34,7 @@ func (c ServerConfig) credentials(log *slog.Logger) (credentials.TransportCreden
 		return nil, err
 	}
 	return &serverCredentials{
-		TransportCredentials: credentials.NewTLS(source.Server()),
+		TransportCredentials: credentials.NewTLS(source.Server(tlsx.ServerOptions{})),
 		refused:              logx.Sparse(log, refusalsEvery),
 	}, nil
 }
@@ -50,9 +50,17 @@ type serverCredentials struct {
 func (c *serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := c.TransportCredentials.ServerHandshake(raw)
 	if err != nil {
-		c.refused.Warn("TLS handshake failed", "error", err)
+		c.refused.Warn("TLS handshake failed", "error", handshakeFault(err))
 	}
 	return conn, info, err
+}
+
+// handshakeFault leaves out whose connection it was: addresses of customers are not for logs.
+func handshakeFault(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
 }
 
 // Clone returns the credentials themselves, which never change.

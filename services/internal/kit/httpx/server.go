@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -94,7 +95,7 @@ func NewServer(name string, lis net.Listener, h http.Handler, cfg ServerConfig, 
 		IdleTimeout:       cfg.IdleTimeout,
 		MaxHeaderBytes:    int(cfg.MaxHeaderBytes),
 		BaseContext:       func(net.Listener) context.Context { return s.handlers },
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ErrorLog:          stdlog.New(newFaults(log), "", 0),
 	}
 	return s
 }

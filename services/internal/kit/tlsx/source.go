@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"sync"
@@ -55,23 +56,42 @@ func (s *Source) Authorities() *x509.CertPool {
 	return s.now().pool
 }
 
+// ServerOptions are what a server asks for beside the files.
+type ServerOptions struct {
+	Protocols []string // those of ALPN, the best first
+	// Clients are names of which a client's certificate must have one, see [Named];
+	// none: the authority's word is enough.
+	Clients []string
+}
+
 // Server returns a configuration for servers whose every handshake uses the
 // files of that moment. Where they name authorities, a client must have a
-// certificate of theirs. The protocols are those of ALPN, the best first.
-func (s *Source) Server(protocols ...string) *tls.Config {
-	outer := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: protocols}
+// certificate of theirs.
+func (s *Source) Server(o ServerOptions) *tls.Config {
+	outer := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: o.Protocols}
 	outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.now()
-		if len(protocols) == 0 {
-			return s.server, nil
-		}
 		c := s.server.Clone()
-		c.NextProtos = protocols
+		c.NextProtos = o.Protocols
+		if len(o.Clients) > 0 {
+			c.VerifyConnection = o.verify
+		}
 		return c, nil
 	}
 	return outer
+}
+
+// verify refuses clients of other names, and those without a certificate.
+func (o ServerOptions) verify(cs tls.ConnectionState) error {
+	if len(cs.VerifiedChains) == 0 {
+		return errors.New("the client showed no certificate")
+	}
+	if cert := cs.PeerCertificates[0]; !Named(cert, o.Clients) {
+		return fmt.Errorf("the client's certificate is of %q, allowed are %q", Names(cert), o.Clients)
+	}
+	return nil
 }
 
 // Client returns a configuration of this moment for one connection to a server

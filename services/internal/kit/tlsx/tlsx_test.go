@@ -107,7 +107,7 @@ func TestAServerTakesUpARenewedCertificateWhileAConnectionGoesOn(t *testing.T) {
 	old, renewed := tlsxtest.NewAuthority(t), tlsxtest.NewAuthority(t)
 	f := tlsxtest.Files(t, old.Issue(both))
 	s, log := open(t, f)
-	addr := echo(t, s.Server())
+	addr := echo(t, s.Server(tlsx.ServerOptions{}))
 	trusts := func(a *tlsxtest.Authority) *tls.Config {
 		c, _ := open(t, tlsxtest.Files(t, tlsxtest.Pair{}, a))
 		return c.Client("gateway")
@@ -138,7 +138,7 @@ func TestAServerTakesUpOtherAuthorities(t *testing.T) {
 	pair := own.Issue(both)
 	f := tlsxtest.Files(t, pair, old)
 	s, _ := open(t, f)
-	addr := echo(t, s.Server())
+	addr := echo(t, s.Server(tlsx.ServerOptions{}))
 	client := func(a *tlsxtest.Authority) *tls.Config {
 		c, _ := open(t, tlsxtest.Files(t, a.Issue(both), own))
 		cfg := c.Client("gateway")
@@ -180,7 +180,7 @@ func TestAClientTakesUpWhatIsRenewed(t *testing.T) {
 	ofB, _ := open(t, tlsxtest.Files(t, b.Issue(both), a, b))
 	seen := make(chan []string, 1)
 	watch := func(s *tlsx.Source) string {
-		cfg := s.Server()
+		cfg := s.Server(tlsx.ServerOptions{})
 		inner := cfg.GetConfigForClient
 		cfg.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 			c, err := inner(h)
@@ -238,7 +238,7 @@ func TestWhatCannotBeUsedChangesNothing(t *testing.T) {
 			t.Parallel()
 			f := tlsxtest.Files(t, good, a)
 			s, log := open(t, f)
-			addr := echo(t, s.Server())
+			addr := echo(t, s.Server(tlsx.ServerOptions{}))
 			client, _ := open(t, tlsxtest.Files(t, good, a))
 			c.breaks(t, f)
 			for range 3 {
@@ -332,6 +332,25 @@ func TestOpenRefusesWhatCannotBeUsed(t *testing.T) {
 		if _, err := tlsx.Open(broken, slog.New(slog.DiscardHandler)); err == nil {
 			t.Errorf("%s was taken", name)
 		}
+	}
+}
+
+func TestAServerLetsInOnlyTheNamesThatItIsTold(t *testing.T) {
+	t.Parallel()
+	a := tlsxtest.NewAuthority(t)
+	s, _ := open(t, tlsxtest.Files(t, a.Issue(both), a))
+	addr := echo(t, s.Server(tlsx.ServerOptions{Clients: []string{"axp.example.com"}}))
+	for name, want := range map[string]bool{"axp.example.com": true, "other.example.com": false} {
+		c, _ := open(t, tlsxtest.Files(t, a.Issue([]string{name}), a))
+		if _, err := dial(t, addr, c.Client("gateway")); (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// Where nobody asks for a certificate, nobody has a name.
+	open1, _ := open(t, tlsxtest.Files(t, a.Issue(both)))
+	c, _ := open(t, tlsxtest.Files(t, a.Issue([]string{"axp.example.com"}), a))
+	if _, err := dial(t, echo(t, open1.Server(tlsx.ServerOptions{Clients: []string{"axp.example.com"}})), c.Client("gateway")); err == nil {
+		t.Error("a client without a name got in")
 	}
 }
 

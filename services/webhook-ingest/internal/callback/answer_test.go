@@ -117,7 +117,7 @@ func TestTheAnswerComesInAXPsTime(t *testing.T) {
 				t.Fatal(err)
 			}
 			mux := http.NewServeMux()
-			mux.Handle(callback.Pattern, h)
+			mux.Handle(callback.Pattern, h.Behind(func(h http.Handler) http.Handler { return h }))
 			body := `{"eventType":"MESSAGES","messageId":"m"` + tt.fields + `}`
 			path := keyring.CallbackPath(account) + keys.CallbackKey(account)
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, &slowBody{takes: tt.body, text: strings.NewReader(body)})

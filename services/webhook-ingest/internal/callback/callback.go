@@ -20,6 +20,7 @@ import (
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
+	"github.com/axpchat/connector/services/internal/kit/logx"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 	"github.com/axpchat/connector/services/internal/normalise"
 	"github.com/axpchat/connector/services/webhook-ingest/internal/route"
@@ -54,6 +55,7 @@ type Params struct {
 // Limits bounds what a call may cost.
 type Limits struct {
 	Body         int64         // bytes
+	Read         time.Duration // for the body of a call that is turned away
 	StoreTimeout time.Duration // for storing the event
 	Answer       time.Duration // for all of it, from the call's head to the answer
 	Concurrent   int           // calls at a time
@@ -64,12 +66,14 @@ type Limits struct {
 // the event is here, and a copy of it would cost more.
 const leastStoreTime = 500 * time.Millisecond
 
-// Handler serves AXP's webhook. It is safe for concurrent use.
+// Handler serves AXP's webhook, see [Handler.Behind]. It is safe for concurrent
+// use.
 type Handler struct {
-	p        Params
-	metrics  *metrics
-	slots    chan struct{}
-	accounts atomic.Pointer[[]string] // never changed, only replaced
+	p         Params
+	metrics   *metrics
+	strangers *slog.Logger
+	slots     chan struct{}
+	accounts  atomic.Pointer[[]string] // never changed, only replaced
 }
 
 // New makes a handler.
@@ -78,7 +82,9 @@ func New(p Params) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Handler{p: p, metrics: m, slots: make(chan struct{}, max(p.Limits.Concurrent, 1))}
+	h := &Handler{
+		p: p, metrics: m, strangers: logx.Sparse(p.Log, strangersEvery), slots: make(chan struct{}, max(p.Limits.Concurrent, 1)),
+	}
 	h.SetAccounts(p.Accounts)
 	return h, nil
 }
@@ -94,9 +100,9 @@ func (h *Handler) SetAccounts(accounts []string) {
 // answered here.
 const Pattern = "/webhooks/axp/{account}/{key}"
 
-// ServeHTTP answers one call of AXP: 200 when its event is stored, 503 when it
+// serve answers one call of AXP: 200 when its event is stored, 503 when it
 // should be sent again, another status when it will never be taken.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	// The store goes on when AXP hangs up: the event is here now, and its copy
 	// would only be dropped as one.
@@ -121,7 +127,7 @@ func describe(span trace.Span, eventType, result string) {
 // take checks a call, reads it and has its event stored, by due if it can.
 func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Request, due time.Time) (eventType, result string, no *refusal) {
 	account := r.PathValue("account")
-	if no := h.check(r, account); no != nil {
+	if no := h.check(r); no != nil {
 		return noType, "", no
 	}
 	select {
@@ -183,20 +189,9 @@ func (h *Handler) storeTime(c *call) time.Duration {
 	return max(min(h.p.Limits.StoreTimeout, time.Until(c.due)), leastStoreTime)
 }
 
-// check refuses what needs no look at the body.
-func (h *Handler) check(r *http.Request, account string) *refusal {
-	// The key is checked in any case, so that the time does not tell which of the
-	// conditions failed.
-	known := h.p.Keys.CheckCallbackKey(account, r.PathValue("key"))
-	served := *h.accounts.Load()
-	known = isAccount(account) && (len(served) == 0 || containsFold(served, account)) && known
+// check refuses what of AXP's needs no look at the body.
+func (h *Handler) check(r *http.Request) *refusal {
 	switch encoding := strings.TrimSpace(r.Header.Get("Content-Encoding")); {
-	case r.Method != http.MethodPost:
-		return refuse(http.StatusMethodNotAllowed, resultMethod, "only POST is served here")
-	case !h.welcome(r):
-		return &refusal{status: http.StatusNotFound, result: resultAddress, detail: nothingHere, close: true}
-	case !known:
-		return &refusal{status: http.StatusNotFound, result: resultKey, detail: nothingHere, close: true}
 	case encoding != "" && !strings.EqualFold(encoding, "identity"):
 		return &refusal{status: http.StatusUnsupportedMediaType, result: resultEncoding, detail: "send the body without Content-Encoding", close: true}
 	case r.ContentLength > h.p.Limits.Body:

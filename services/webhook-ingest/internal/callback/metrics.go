@@ -17,6 +17,7 @@ const (
 	resultDuplicate   = "duplicate"
 	resultUnrouted    = "unrouted"
 	resultKey         = "wrong-key"
+	resultPath        = "wrong-path"
 	resultAddress     = "wrong-address"
 	resultMethod      = "wrong-method"
 	resultEncoding    = "wrong-encoding"

@@ -45,15 +45,6 @@ func (f *refusal) write(w http.ResponseWriter) {
 	_ = json.NewEncoder(w).Encode(p) //nolint:errchkjson // the caller may be gone
 }
 
-// NotFound answers calls of all other paths. It repeats nothing of the path, as
-// problems usually do: a path that is almost right holds the key.
-func NotFound(w http.ResponseWriter, _ *http.Request) {
-	(&refusal{status: http.StatusNotFound, detail: nothingHere, close: true}).write(w)
-}
-
-// nothingHere is the same for a wrong key and a wrong path.
-const nothingHere = "there is nothing here"
-
 func refuse(status int, result, detail string) *refusal {
 	return &refusal{status: status, result: result, detail: detail}
 }
