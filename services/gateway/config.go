@@ -36,6 +36,7 @@ type Config struct {
 	GRPC     grpcx.ServerConfig
 	Client   grpcx.ClientConfig
 	HTTP     httpx.ServerConfig
+	HTTPTLS  httpx.TLSConfig
 }
 
 // Validate reports values that can't work.

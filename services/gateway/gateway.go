@@ -198,6 +198,9 @@ func (g *Gateway) serveHTTP(ctx context.Context, p Params, h http.Handler) error
 	if err != nil {
 		return err
 	}
+	if lis, err = httpx.Secure(lis, p.Config.HTTPTLS.Files(), nil, p.Log); err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
 	g.http = httpx.NewServer("gateway-http", lis, h, p.Config.HTTP, p.Log)
 	g.closers.Add("HTTP server", g.http.Close)
 	return nil

@@ -23,11 +23,11 @@ import (
 
 // Authority signs certificates of a test.
 type Authority struct {
-	t    testing.TB
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	// PEM is the authority's own certificate.
-	PEM []byte
+	t   testing.TB
+	key *ecdsa.PrivateKey
+	// Cert is the authority's own certificate, PEM the same as files hold it.
+	Cert *x509.Certificate
+	PEM  []byte
 }
 
 // NewAuthority makes one of its own key, valid for an hour.
@@ -44,7 +44,7 @@ func NewAuthority(t testing.TB) *Authority {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
+	if a.Cert, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
 	a.PEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
@@ -79,7 +79,7 @@ func (a *Authority) Issue(names []string, changes ...func(*x509.Certificate)) Pa
 		change(c)
 	}
 	key := newKey(a.t)
-	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, &key.PublicKey, a.key)
+	der, err := x509.CreateCertificate(rand.Reader, c, a.Cert, &key.PublicKey, a.key)
 	if err != nil {
 		a.t.Fatal(err)
 	}
