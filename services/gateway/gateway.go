@@ -61,6 +61,7 @@ type Gateway struct {
 	poller  *longpoll.Poller
 	tenants *tenants.Book
 	limits  *limits.Limiter
+	unsent  int
 	closers lifecycle.Closers
 
 	grpcAddr string
@@ -74,7 +75,7 @@ var _ lifecycle.Component = (*Gateway)(nil)
 // New builds the gateway and binds its listeners. Whoever does not run it calls
 // Close.
 func New(ctx context.Context, p Params) (g *Gateway, err error) {
-	g = &Gateway{log: p.Log, bus: p.Bus, tenants: tenants.NewBook(p.Config.Tenants)}
+	g = &Gateway{log: p.Log, bus: p.Bus, tenants: tenants.NewBook(p.Config.Tenants), unsent: int(p.Config.Delivery.UnsentBytes)}
 	defer g.closers.CloseOnError(&err)
 
 	// The key set is fetched for as long as the gateway lives.
@@ -220,6 +221,9 @@ func (g *Gateway) listen(ctx context.Context, given net.Listener, addr string) (
 		}
 		return nil
 	})
+	if g.unsent > 0 {
+		return bounded(lis, g.unsent), nil
+	}
 	return lis, nil
 }
 

@@ -18,7 +18,7 @@ const (
 	silence = 10 * time.Second
 	// readBuffer keeps the system from reading much on behalf of a client that does
 	// not. It is above the loopback's packets of 64 KiB: below, TCP crawls.
-	readBuffer = 128 << 10
+	readBuffer = 32 << 10
 )
 
 // client is a customer with an app: it follows its session over whatever

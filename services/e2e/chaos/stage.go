@@ -291,6 +291,8 @@ func (s *stage) startGateway(ctx context.Context, i int, orchestrators []string)
 	s.toOrch[i].preferFirst()
 	p, err := s.pod(ctx, "gateway", i, map[string]string{
 		"GATEWAY_GRPC_ADDR": grpcAddr, "GATEWAY_HTTP_ADDR": httpAddr, "ORCHESTRATOR_ADDR": s.toOrch[i].addr(),
+		// So little that the slow readers of a run fill it.
+		"DELIVERY_QUEUE_BYTES": "64KiB",
 	})
 	s.gateways = append(s.gateways, p)
 	return err
