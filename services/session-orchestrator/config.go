@@ -12,6 +12,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/keyring"
 	"github.com/axpchat/connector/services/internal/kit/logx"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
+	"github.com/axpchat/connector/services/internal/rotation"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/accounts"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/backfill"
@@ -44,6 +45,7 @@ type Config struct {
 	AXP        axp.Config
 	Removal    accounts.Config
 	Keyring    keyring.Config
+	Rotation   rotation.Config
 	Webhook    provisioning.Config
 	Outbox     outbox.Config
 	Backfill   backfill.Config

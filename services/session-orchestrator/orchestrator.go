@@ -16,6 +16,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/keyring"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
+	"github.com/axpchat/connector/services/internal/rotation"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/accounts"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/api"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/attachments"
@@ -59,6 +60,7 @@ type Orchestrator struct {
 
 // parts are what the orchestrator is made of, in the order of dependence.
 type parts struct {
+	agreement   *rotation.Agreement
 	accounts    *accounts.Registry
 	journal     *journal.Journal
 	records     *records.Records
@@ -98,7 +100,7 @@ func New(ctx context.Context, p Params) (o *Orchestrator, err error) {
 		return nil, err
 	}
 	o.accounts, o.policy = built.accounts, built.policy
-	webhooks, err := newWebhooks(p, ring, built.accounts, built.backfill)
+	webhooks, err := newWebhooks(p, ring, built)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +108,7 @@ func New(ctx context.Context, p Params) (o *Orchestrator, err error) {
 	if err != nil {
 		return nil, err
 	}
-	o.components = []lifecycle.Component{built.projector, built.outbox, built.backfill, built.timers, built.reaper, webhooks, serving}
+	o.components = []lifecycle.Component{built.agreement, built.projector, built.outbox, built.backfill, built.timers, built.reaper, webhooks, serving}
 	return o, nil
 }
 
@@ -118,6 +120,10 @@ func (o *Orchestrator) build(p Params, ring *keyring.Keyring) (*parts, error) {
 		err   error
 	)
 	b.records = records.New(p.Bus, b.journal)
+	b.agreement, err = rotation.New(rotation.Params{Config: p.Config.Rotation, Bus: p.Bus, Keys: ring, Log: p.Log, Meter: meter})
+	if err != nil {
+		return nil, err
+	}
 	b.accounts, err = accounts.New(accounts.Params{
 		Accounts: p.Config.AccountList(), Config: p.Config.Removal, AXP: p.Config.AXP, Log: p.Log, Providers: p.Providers,
 		UserAgent: "axp-chat-connector/" + lifecycle.Version(),
@@ -139,7 +145,7 @@ func (o *Orchestrator) build(p Params, ring *keyring.Keyring) (*parts, error) {
 		return nil, err
 	}
 	b.engagements, err = engagements.New(engagements.Params{
-		Bus: p.Bus, Records: b.records, Accounts: b.accounts, Keyring: ring, Watch: b.watch, Parameters: b.parameters, Policy: b.policy, Log: p.Log, Meter: meter, Now: time.Now,
+		Bus: p.Bus, Records: b.records, Accounts: b.accounts, Minter: b.agreement, Watch: b.watch, Parameters: b.parameters, Policy: b.policy, Log: p.Log, Meter: meter, Now: time.Now,
 	})
 	if err != nil {
 		return nil, err

@@ -62,7 +62,7 @@ func (r *rig) reaper(replicas reaper.Replicas) *reaper.Reaper {
 	teller, err := parameters.New(parameters.Params{Config: cfg.Parameters, Bus: r.bus, Records: recs, Accounts: reg, Log: log, Meter: meter, Now: inAnHour})
 	check(err)
 	chats, err := engagements.New(engagements.Params{
-		Bus: r.bus, Records: recs, Accounts: reg, Keyring: ring, Watch: watch, Parameters: teller, Policy: policy, Log: log, Meter: meter, Now: inAnHour,
+		Bus: r.bus, Records: recs, Accounts: reg, Minter: ring, Watch: watch, Parameters: teller, Policy: policy, Log: log, Meter: meter, Now: inAnHour,
 	})
 	check(err)
 	service, err := sessions.New(sessions.Params{

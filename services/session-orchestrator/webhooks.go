@@ -11,6 +11,7 @@ import (
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
+	"github.com/axpchat/connector/services/internal/rotation"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/accounts"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/backfill"
@@ -37,13 +38,14 @@ const (
 // webhooks keeps the webhook subscription of every account, and deletes those of
 // accounts that have left. It is a component.
 type webhooks struct {
-	params   Params
-	ring     *keyring.Keyring
-	accounts *accounts.Registry
-	fill     *backfill.Filler
-	log      *slog.Logger
-	patient  chan struct{} // closed when the start waits no longer
-	first    []*keeper     // of the accounts at the start
+	params    Params
+	ring      *keyring.Keyring
+	agreement *rotation.Agreement
+	accounts  *accounts.Registry
+	fill      *backfill.Filler
+	log       *slog.Logger
+	patient   chan struct{} // closed when the start waits no longer
+	first     []*keeper     // of the accounts at the start
 }
 
 // keeper looks after the subscription of one account.
@@ -54,9 +56,9 @@ type keeper struct {
 	end context.CancelCauseFunc // nil before it runs
 }
 
-func newWebhooks(p Params, ring *keyring.Keyring, all *accounts.Registry, fill *backfill.Filler) (*webhooks, error) {
-	w := &webhooks{params: p, ring: ring, accounts: all, fill: fill, log: p.Log, patient: make(chan struct{})}
-	for _, s := range all.All() {
+func newWebhooks(p Params, ring *keyring.Keyring, b *parts) (*webhooks, error) {
+	w := &webhooks{params: p, ring: ring, agreement: b.agreement, accounts: b.accounts, fill: b.backfill, log: p.Log, patient: make(chan struct{})}
+	for _, s := range b.accounts.All() {
 		k, err := w.keeper(s)
 		if err != nil {
 			return nil, err
@@ -81,7 +83,8 @@ func (w *webhooks) keeper(s accounts.Served) (*keeper, error) {
 		AccountID: account, ChannelProviderID: s.Account.ChannelProviderID, API: s.Client,
 		CallbackURL: callback, PreviousCallbackURL: previous, Config: cfg.Webhook,
 		Lease: lease{bus: w.params.Bus, key: "lease.webhook." + account, ttl: max(leaseTime, 2*cfg.Webhook.Timeout)}, Log: w.log, Providers: w.params.Providers,
-		Missed: func() { w.fill.SubscriptionWasGone(account) },
+		Secrets: w.agreement,
+		Missed:  func() { w.fill.SubscriptionWasGone(account) },
 	})
 	if err != nil {
 		return nil, err

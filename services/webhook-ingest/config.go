@@ -9,6 +9,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/httpx"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
 	"github.com/axpchat/connector/services/internal/kit/tlsx"
+	"github.com/axpchat/connector/services/internal/rotation"
 	"github.com/axpchat/connector/services/webhook-ingest/internal/callback"
 )
 
@@ -33,8 +34,9 @@ type Config struct {
 	SignatureHeader  string        `env:"WEBHOOK_SIGNATURE_HEADER" doc:"Header with an HMAC-SHA-256 of the body, in hex or base64; empty: none is asked for."`
 	SignatureSecret  config.Secret `env:"WEBHOOK_SIGNATURE_SECRET" doc:"Secret of that signature; at least 16 bytes."`
 
-	Keys keyring.Config
-	HTTP httpx.ServerConfig
+	Keys     keyring.Config
+	Rotation rotation.Config
+	HTTP     httpx.ServerConfig
 }
 
 // answerLimit is what reading, routing and storing may take together: AXP gives up

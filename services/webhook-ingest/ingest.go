@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/httpx"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
+	"github.com/axpchat/connector/services/internal/rotation"
 	"github.com/axpchat/connector/services/webhook-ingest/internal/callback"
 	"github.com/axpchat/connector/services/webhook-ingest/internal/route"
 )
@@ -32,6 +34,7 @@ var _ lifecycle.Component = (*Ingest)(nil)
 type Ingest struct {
 	server   *httpx.Server
 	callback *callback.Handler
+	receiver *rotation.Receiver
 	bus      *bus.Bus
 }
 
@@ -54,6 +57,7 @@ func New(ctx context.Context, p Params) (*Ingest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("webhook-ingest: WEBHOOK_TRUSTED_PROXIES: %w", err)
 	}
+	receiver := rotation.NewReceiver(ctx, rotation.Params{Config: c.Rotation, Bus: p.Bus, Keys: keys, Log: p.Log})
 	handler, err := callback.New(callback.Params{
 		Keys:      keys,
 		Router:    route.New(route.Params{Keys: keys, Index: p.Bus.Index, Wait: c.RouteWait, Holds: c.RouteHolds}),
@@ -67,6 +71,7 @@ func New(ctx context.Context, p Params) (*Ingest, error) {
 		},
 		Accounts:         c.Accounts,
 		ChannelProviders: c.ChannelProviders,
+		Outdated:         receiver.Behind,
 		Allowed:          allowed,
 		Proxies:          proxies,
 		Waiting:          func(ctx context.Context) (uint64, error) { return waiting(ctx, p.Bus) },
@@ -78,7 +83,7 @@ func New(ctx context.Context, p Params) (*Ingest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("webhook-ingest: %w", err)
 	}
-	return &Ingest{server: httpx.NewServer("webhook-ingest", lis, routes(p, handler), c.HTTP, p.Log), callback: handler, bus: p.Bus}, nil
+	return &Ingest{server: httpx.NewServer("webhook-ingest", lis, routes(p, handler), c.HTTP, p.Log), callback: handler, receiver: receiver, bus: p.Bus}, nil
 }
 
 // listen binds the address, unless a listener was given, and puts TLS on it where
@@ -135,7 +140,15 @@ func (i *Ingest) Addr() string { return i.server.Addr() }
 func (i *Ingest) Name() string { return i.server.Name() }
 
 // Run serves until ctx is done.
-func (i *Ingest) Run(ctx context.Context) error { return i.server.Run(ctx) }
+func (i *Ingest) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	defer group.Wait()
+	// It counts as a receiver until its last call is answered.
+	serving, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	group.Go(func() { i.receiver.Run(serving) })
+	return i.server.Run(ctx)
+}
 
 // Ready fails while events can't be stored because NATS can't be reached.
 func (i *Ingest) Ready(ctx context.Context) error { return i.bus.Ready(ctx) }

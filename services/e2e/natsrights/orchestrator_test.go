@@ -74,6 +74,7 @@ func orchestratorSteps() []step {
 			}
 			return err
 		}},
+		step{"tell and hear which secrets replicas have", func(ctx context.Context, w *world) error { return secrets(ctx, w, w.orchestrator) }},
 		step{"be woken when an engagement changes", func(ctx context.Context, w *world) error {
 			return received(ctx, w.orchestrator, func(ch chan *nats.Msg) (*nats.Subscription, error) {
 				return w.orchestrator.NC.ChanSubscribe(w.orchestrator.Engagements.ChangesSubject(), ch)

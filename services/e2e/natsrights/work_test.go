@@ -240,6 +240,32 @@ func scan(ctx context.Context, w *world, cfg jetstream.OrderedConsumerConfig, se
 	}
 }
 
+// secrets has a service report its secrets to the orchestrator.
+func secrets(ctx context.Context, w *world, from *bus.Bus) error {
+	id, heard := fresh("r"), make(chan struct{}, 1)
+	stop, err := w.orchestrator.SubscribeSecrets(func(r *busv1.SecretReport) {
+		if r.GetReplica() == id {
+			heard <- struct{}{}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := w.orchestrator.NC.FlushWithContext(ctx); err != nil {
+		return err
+	}
+	if err := from.ReportSecrets(&busv1.SecretReport{Replica: id}); err != nil {
+		return err
+	}
+	select {
+	case <-heard:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func ingestSteps() []step {
 	return []step{
 		{"store a callback, once", func(ctx context.Context, w *world) error {
@@ -262,6 +288,14 @@ func ingestSteps() []step {
 			if err == nil && s.CachedInfo().State.Msgs == 0 {
 				err = errors.New("nothing was set aside")
 			}
+			return err
+		}},
+		{"tell which secrets it has", func(ctx context.Context, w *world) error { return secrets(ctx, w, w.ingest) }},
+		{"look which secret is in force", func(ctx context.Context, w *world) error {
+			if _, err := w.orchestrator.Secrets.Create(ctx, bus.SecretsKey, &busv1.SecretAgreement{Current: "a"}); err != nil && !errors.Is(err, bus.ErrExists) {
+				return err
+			}
+			_, _, err := w.ingest.Secrets.Get(ctx, bus.SecretsKey)
 			return err
 		}},
 		{"look whose a dialog is", func(ctx context.Context, w *world) error {

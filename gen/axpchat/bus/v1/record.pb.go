@@ -818,6 +818,89 @@ func (x *SecretAgreement) GetSuperseded() []string {
 	return nil
 }
 
+// Which secrets a replica has, as it tells the others every few seconds on
+// chat.secret.<replica>. It is kept nowhere.
+type SecretReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who tells: made up at its start.
+	Replica string `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	// True where it takes AXP's callbacks, else it makes callback keys and proofs.
+	Receives bool `protobuf:"varint,2,opt,name=receives,proto3" json:"receives,omitempty"`
+	// Its secret, by the fingerprint.
+	Current string `protobuf:"bytes,3,opt,name=current,proto3" json:"current,omitempty"`
+	// The secret that it honours beside that; may be empty.
+	Previous string `protobuf:"bytes,4,opt,name=previous,proto3" json:"previous,omitempty"`
+	// True where it ends.
+	Leaving       bool `protobuf:"varint,5,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretReport) Reset() {
+	*x = SecretReport{}
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretReport) ProtoMessage() {}
+
+func (x *SecretReport) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretReport.ProtoReflect.Descriptor instead.
+func (*SecretReport) Descriptor() ([]byte, []int) {
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SecretReport) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
+func (x *SecretReport) GetReceives() bool {
+	if x != nil {
+		return x.Receives
+	}
+	return false
+}
+
+func (x *SecretReport) GetCurrent() string {
+	if x != nil {
+		return x.Current
+	}
+	return ""
+}
+
+func (x *SecretReport) GetPrevious() string {
+	if x != nil {
+		return x.Previous
+	}
+	return ""
+}
+
+func (x *SecretReport) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
 // Where something of AXP's belongs, in the bucket INDEX.
 type IndexRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -833,7 +916,7 @@ type IndexRecord struct {
 
 func (x *IndexRecord) Reset() {
 	*x = IndexRecord{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[9]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +928,7 @@ func (x *IndexRecord) String() string {
 func (*IndexRecord) ProtoMessage() {}
 
 func (x *IndexRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[9]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +941,7 @@ func (x *IndexRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IndexRecord.ProtoReflect.Descriptor instead.
 func (*IndexRecord) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{9}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *IndexRecord) GetAccount() string {
@@ -897,7 +980,7 @@ type SentRecord struct {
 
 func (x *SentRecord) Reset() {
 	*x = SentRecord{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[10]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +992,7 @@ func (x *SentRecord) String() string {
 func (*SentRecord) ProtoMessage() {}
 
 func (x *SentRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[10]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,7 +1005,7 @@ func (x *SentRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SentRecord.ProtoReflect.Descriptor instead.
 func (*SentRecord) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{10}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SentRecord) GetContentHash() []byte {
@@ -975,7 +1058,7 @@ type TicketRecord struct {
 
 func (x *TicketRecord) Reset() {
 	*x = TicketRecord{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[11]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1070,7 @@ func (x *TicketRecord) String() string {
 func (*TicketRecord) ProtoMessage() {}
 
 func (x *TicketRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[11]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1083,7 @@ func (x *TicketRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TicketRecord.ProtoReflect.Descriptor instead.
 func (*TicketRecord) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{11}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TicketRecord) GetAccount() string {
@@ -1087,7 +1170,7 @@ type UsageReport struct {
 
 func (x *UsageReport) Reset() {
 	*x = UsageReport{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[12]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1182,7 @@ func (x *UsageReport) String() string {
 func (*UsageReport) ProtoMessage() {}
 
 func (x *UsageReport) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[12]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1195,7 @@ func (x *UsageReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageReport.ProtoReflect.Descriptor instead.
 func (*UsageReport) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{12}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UsageReport) GetPod() string {
@@ -1153,7 +1236,7 @@ type AccountUsage struct {
 
 func (x *AccountUsage) Reset() {
 	*x = AccountUsage{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[13]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1165,7 +1248,7 @@ func (x *AccountUsage) String() string {
 func (*AccountUsage) ProtoMessage() {}
 
 func (x *AccountUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[13]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1178,7 +1261,7 @@ func (x *AccountUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountUsage.ProtoReflect.Descriptor instead.
 func (*AccountUsage) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{13}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AccountUsage) GetAccount() string {
@@ -1306,7 +1389,13 @@ const file_axpchat_bus_v1_record_proto_rawDesc = "" +
 	"\acurrent\x18\x01 \x01(\tR\acurrent\x12\x1e\n" +
 	"\n" +
 	"superseded\x18\x02 \x03(\tR\n" +
-	"superseded\"k\n" +
+	"superseded\"\x94\x01\n" +
+	"\fSecretReport\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\tR\areplica\x12\x1a\n" +
+	"\breceives\x18\x02 \x01(\bR\breceives\x12\x18\n" +
+	"\acurrent\x18\x03 \x01(\tR\acurrent\x12\x1a\n" +
+	"\bprevious\x18\x04 \x01(\tR\bprevious\x12\x18\n" +
+	"\aleaving\x18\x05 \x01(\bR\aleaving\"k\n" +
 	"\vIndexRecord\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1d\n" +
 	"\n" +
@@ -1361,7 +1450,7 @@ func file_axpchat_bus_v1_record_proto_rawDescGZIP() []byte {
 	return file_axpchat_bus_v1_record_proto_rawDescData
 }
 
-var file_axpchat_bus_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_axpchat_bus_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_axpchat_bus_v1_record_proto_goTypes = []any{
 	(*EventRecord)(nil),                 // 0: axpchat.bus.v1.EventRecord
 	(*UnroutedRecord)(nil),              // 1: axpchat.bus.v1.UnroutedRecord
@@ -1372,50 +1461,51 @@ var file_axpchat_bus_v1_record_proto_goTypes = []any{
 	(*EngagementRecord)(nil),            // 6: axpchat.bus.v1.EngagementRecord
 	(*LeftDialog)(nil),                  // 7: axpchat.bus.v1.LeftDialog
 	(*SecretAgreement)(nil),             // 8: axpchat.bus.v1.SecretAgreement
-	(*IndexRecord)(nil),                 // 9: axpchat.bus.v1.IndexRecord
-	(*SentRecord)(nil),                  // 10: axpchat.bus.v1.SentRecord
-	(*TicketRecord)(nil),                // 11: axpchat.bus.v1.TicketRecord
-	(*UsageReport)(nil),                 // 12: axpchat.bus.v1.UsageReport
-	(*AccountUsage)(nil),                // 13: axpchat.bus.v1.AccountUsage
-	nil,                                 // 14: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
-	nil,                                 // 15: axpchat.bus.v1.TicketRecord.IdentifiersEntry
-	(*v1.Event)(nil),                    // 16: axpchat.v1.Event
-	(*timestamppb.Timestamp)(nil),       // 17: google.protobuf.Timestamp
-	(*v1.SendMessageRequest)(nil),       // 18: axpchat.v1.SendMessageRequest
-	(v1.CloseReason)(0),                 // 19: axpchat.v1.CloseReason
-	(*v1.Session)(nil),                  // 20: axpchat.v1.Session
-	(*v1.Engagement)(nil),               // 21: axpchat.v1.Engagement
-	(v1.TicketUse)(0),                   // 22: axpchat.v1.TicketUse
-	(*v1.CustomerIdentifierValues)(nil), // 23: axpchat.v1.CustomerIdentifierValues
+	(*SecretReport)(nil),                // 9: axpchat.bus.v1.SecretReport
+	(*IndexRecord)(nil),                 // 10: axpchat.bus.v1.IndexRecord
+	(*SentRecord)(nil),                  // 11: axpchat.bus.v1.SentRecord
+	(*TicketRecord)(nil),                // 12: axpchat.bus.v1.TicketRecord
+	(*UsageReport)(nil),                 // 13: axpchat.bus.v1.UsageReport
+	(*AccountUsage)(nil),                // 14: axpchat.bus.v1.AccountUsage
+	nil,                                 // 15: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
+	nil,                                 // 16: axpchat.bus.v1.TicketRecord.IdentifiersEntry
+	(*v1.Event)(nil),                    // 17: axpchat.v1.Event
+	(*timestamppb.Timestamp)(nil),       // 18: google.protobuf.Timestamp
+	(*v1.SendMessageRequest)(nil),       // 19: axpchat.v1.SendMessageRequest
+	(v1.CloseReason)(0),                 // 20: axpchat.v1.CloseReason
+	(*v1.Session)(nil),                  // 21: axpchat.v1.Session
+	(*v1.Engagement)(nil),               // 22: axpchat.v1.Engagement
+	(v1.TicketUse)(0),                   // 23: axpchat.v1.TicketUse
+	(*v1.CustomerIdentifierValues)(nil), // 24: axpchat.v1.CustomerIdentifierValues
 }
 var file_axpchat_bus_v1_record_proto_depIdxs = []int32{
-	16, // 0: axpchat.bus.v1.EventRecord.event:type_name -> axpchat.v1.Event
-	17, // 1: axpchat.bus.v1.UnroutedRecord.receive_time:type_name -> google.protobuf.Timestamp
+	17, // 0: axpchat.bus.v1.EventRecord.event:type_name -> axpchat.v1.Event
+	18, // 1: axpchat.bus.v1.UnroutedRecord.receive_time:type_name -> google.protobuf.Timestamp
 	3,  // 2: axpchat.bus.v1.OutboxEntry.message:type_name -> axpchat.bus.v1.OutboxMessage
 	4,  // 3: axpchat.bus.v1.OutboxEntry.end:type_name -> axpchat.bus.v1.OutboxEnd
-	17, // 4: axpchat.bus.v1.OutboxEntry.accept_time:type_name -> google.protobuf.Timestamp
-	18, // 5: axpchat.bus.v1.OutboxMessage.request:type_name -> axpchat.v1.SendMessageRequest
-	19, // 6: axpchat.bus.v1.OutboxEnd.reason:type_name -> axpchat.v1.CloseReason
-	20, // 7: axpchat.bus.v1.SessionRecord.session:type_name -> axpchat.v1.Session
-	17, // 8: axpchat.bus.v1.SessionRecord.attempt_time:type_name -> google.protobuf.Timestamp
-	17, // 9: axpchat.bus.v1.SessionRecord.activity_time:type_name -> google.protobuf.Timestamp
-	17, // 10: axpchat.bus.v1.SessionRecord.presence_time:type_name -> google.protobuf.Timestamp
-	17, // 11: axpchat.bus.v1.SessionRecord.idle_warn_time:type_name -> google.protobuf.Timestamp
-	17, // 12: axpchat.bus.v1.SessionRecord.flush_time:type_name -> google.protobuf.Timestamp
-	21, // 13: axpchat.bus.v1.EngagementRecord.engagement:type_name -> axpchat.v1.Engagement
-	17, // 14: axpchat.bus.v1.EngagementRecord.attempt_time:type_name -> google.protobuf.Timestamp
-	14, // 15: axpchat.bus.v1.EngagementRecord.connection_times:type_name -> axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
-	17, // 16: axpchat.bus.v1.EngagementRecord.untold_active_time:type_name -> google.protobuf.Timestamp
-	17, // 17: axpchat.bus.v1.EngagementRecord.untold_end_time:type_name -> google.protobuf.Timestamp
+	18, // 4: axpchat.bus.v1.OutboxEntry.accept_time:type_name -> google.protobuf.Timestamp
+	19, // 5: axpchat.bus.v1.OutboxMessage.request:type_name -> axpchat.v1.SendMessageRequest
+	20, // 6: axpchat.bus.v1.OutboxEnd.reason:type_name -> axpchat.v1.CloseReason
+	21, // 7: axpchat.bus.v1.SessionRecord.session:type_name -> axpchat.v1.Session
+	18, // 8: axpchat.bus.v1.SessionRecord.attempt_time:type_name -> google.protobuf.Timestamp
+	18, // 9: axpchat.bus.v1.SessionRecord.activity_time:type_name -> google.protobuf.Timestamp
+	18, // 10: axpchat.bus.v1.SessionRecord.presence_time:type_name -> google.protobuf.Timestamp
+	18, // 11: axpchat.bus.v1.SessionRecord.idle_warn_time:type_name -> google.protobuf.Timestamp
+	18, // 12: axpchat.bus.v1.SessionRecord.flush_time:type_name -> google.protobuf.Timestamp
+	22, // 13: axpchat.bus.v1.EngagementRecord.engagement:type_name -> axpchat.v1.Engagement
+	18, // 14: axpchat.bus.v1.EngagementRecord.attempt_time:type_name -> google.protobuf.Timestamp
+	15, // 15: axpchat.bus.v1.EngagementRecord.connection_times:type_name -> axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
+	18, // 16: axpchat.bus.v1.EngagementRecord.untold_active_time:type_name -> google.protobuf.Timestamp
+	18, // 17: axpchat.bus.v1.EngagementRecord.untold_end_time:type_name -> google.protobuf.Timestamp
 	7,  // 18: axpchat.bus.v1.EngagementRecord.left_dialogs:type_name -> axpchat.bus.v1.LeftDialog
-	17, // 19: axpchat.bus.v1.SentRecord.accept_time:type_name -> google.protobuf.Timestamp
-	22, // 20: axpchat.bus.v1.TicketRecord.use:type_name -> axpchat.v1.TicketUse
-	17, // 21: axpchat.bus.v1.TicketRecord.token_expire_time:type_name -> google.protobuf.Timestamp
-	15, // 22: axpchat.bus.v1.TicketRecord.identifiers:type_name -> axpchat.bus.v1.TicketRecord.IdentifiersEntry
-	17, // 23: axpchat.bus.v1.TicketRecord.expire_time:type_name -> google.protobuf.Timestamp
-	13, // 24: axpchat.bus.v1.UsageReport.accounts:type_name -> axpchat.bus.v1.AccountUsage
-	17, // 25: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry.value:type_name -> google.protobuf.Timestamp
-	23, // 26: axpchat.bus.v1.TicketRecord.IdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
+	18, // 19: axpchat.bus.v1.SentRecord.accept_time:type_name -> google.protobuf.Timestamp
+	23, // 20: axpchat.bus.v1.TicketRecord.use:type_name -> axpchat.v1.TicketUse
+	18, // 21: axpchat.bus.v1.TicketRecord.token_expire_time:type_name -> google.protobuf.Timestamp
+	16, // 22: axpchat.bus.v1.TicketRecord.identifiers:type_name -> axpchat.bus.v1.TicketRecord.IdentifiersEntry
+	18, // 23: axpchat.bus.v1.TicketRecord.expire_time:type_name -> google.protobuf.Timestamp
+	14, // 24: axpchat.bus.v1.UsageReport.accounts:type_name -> axpchat.bus.v1.AccountUsage
+	18, // 25: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry.value:type_name -> google.protobuf.Timestamp
+	24, // 26: axpchat.bus.v1.TicketRecord.IdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
 	27, // [27:27] is the sub-list for method output_type
 	27, // [27:27] is the sub-list for method input_type
 	27, // [27:27] is the sub-list for extension type_name
@@ -1438,7 +1528,7 @@ func file_axpchat_bus_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_axpchat_bus_v1_record_proto_rawDesc), len(file_axpchat_bus_v1_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

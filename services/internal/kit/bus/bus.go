@@ -101,6 +101,7 @@ type Bus struct {
 	Index       *Store[*busv1.IndexRecord]
 	Sent        *Store[*busv1.SentRecord]
 	Tickets     *Store[*busv1.TicketRecord]
+	Secrets     *Store[*busv1.SecretAgreement]
 
 	cfg        Config
 	log        *slog.Logger

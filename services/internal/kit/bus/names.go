@@ -35,6 +35,7 @@ const (
 	unroutedPrefix = "chat.unrouted."
 	presencePrefix = "chat.presence."
 	usagePrefix    = "chat.usage."
+	secretPrefix   = "chat.secret."
 	timerSet       = "timer.set."
 	timerDue       = "timer.due."
 )

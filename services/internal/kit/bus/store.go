@@ -50,6 +50,7 @@ func (b *Bus) openStores() {
 	b.Index = &Store[*busv1.IndexRecord]{js: b.JS, api: b.apiPrefix(), bucket: IndexBucket, empty: func() *busv1.IndexRecord { return &busv1.IndexRecord{} }}
 	b.Sent = &Store[*busv1.SentRecord]{js: b.JS, api: b.apiPrefix(), bucket: IndexBucket, empty: func() *busv1.SentRecord { return &busv1.SentRecord{} }}
 	b.Tickets = &Store[*busv1.TicketRecord]{js: b.JS, api: b.apiPrefix(), bucket: TicketsBucket, empty: func() *busv1.TicketRecord { return &busv1.TicketRecord{} }}
+	b.Secrets = &Store[*busv1.SecretAgreement]{js: b.JS, api: b.apiPrefix(), bucket: IndexBucket, empty: func() *busv1.SecretAgreement { return &busv1.SecretAgreement{} }}
 }
 
 // open binds the bucket at first use: it may be provisioned after Connect.

@@ -67,6 +67,27 @@ func (k *Keyring) PreviousCallbackKey(account string) (string, bool) {
 	return encode(key[:]), true
 }
 
+// Fingerprint names the secret without telling it: replicas compare by it which
+// one they have.
+func (k *Keyring) Fingerprint() string { return k.current.fingerprint() }
+
+// PreviousFingerprint is the same of the secret before; empty where there is none.
+func (k *Keyring) PreviousFingerprint() string {
+	if k.previous == nil {
+		return ""
+	}
+	return k.previous.fingerprint()
+}
+
+// Swapped is a keyring with the same two secrets the other way round; false where
+// there is one alone.
+func (k *Keyring) Swapped() (*Keyring, bool) {
+	if k.previous == nil {
+		return nil, false
+	}
+	return &Keyring{current: k.previous, previous: k.current}, true
+}
+
 // CheckCallbackKey tells whether key is valid for the account, in constant time.
 func (k *Keyring) CheckCallbackKey(account, key string) bool {
 	ok := subtle.ConstantTimeCompare([]byte(key), []byte(k.CallbackKey(account))) == 1

@@ -47,3 +47,9 @@ func (s *secret) derive(parts ...string) [sha256.Size]byte {
 	}
 	return sum
 }
+
+// fingerprint is 96 bits: nobody has two secrets with the same one by accident.
+func (s *secret) fingerprint() string {
+	sum := s.derive("fingerprint")
+	return encode(sum[:12])
+}

@@ -103,7 +103,7 @@ func (s *Service) draft(session *busv1.SessionRecord, req *axpchatv1.CreateEngag
 			Conversation: req.GetConversation(), EngagementParameters: req.GetEngagementParameters(), CreateTime: now,
 		},
 		Account: account, AxpSessionId: session.GetSession().GetAxpSessionId(),
-		ProviderDialogId: s.keyring.MintDialogID(account, sessionID, id),
+		ProviderDialogId: s.minter.MintDialogID(account, sessionID, id),
 		RequestHash:      hash, AttemptTime: now,
 	}, nil
 }

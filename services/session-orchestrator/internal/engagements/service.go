@@ -14,7 +14,6 @@ import (
 	orchestratorv1 "github.com/axpchat/connector/gen/axpchat/orchestrator/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
-	"github.com/axpchat/connector/services/internal/kit/keyring"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/accounts"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/records"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/state"
@@ -27,6 +26,11 @@ type Teller interface {
 	Now(ctx context.Context, account, session string) error
 }
 
+// Minter makes providerDialogIds.
+type Minter interface {
+	MintDialogID(account, session, engagement string) string
+}
+
 // Policy has sessions looked at when their idle rules ask for it.
 type Policy interface {
 	Arm(ctx context.Context, rec *busv1.SessionRecord, chats state.Chats)
@@ -37,7 +41,7 @@ type Params struct {
 	Bus        *bus.Bus
 	Records    *records.Records
 	Accounts   *accounts.Registry
-	Keyring    *keyring.Keyring
+	Minter     Minter
 	Watch      *records.Watch
 	Parameters Teller
 	Policy     Policy
@@ -51,7 +55,7 @@ type Service struct {
 	bus      *bus.Bus
 	records  *records.Records
 	accounts *accounts.Registry
-	keyring  *keyring.Keyring
+	minter   Minter
 	watch    *records.Watch
 	teller   Teller
 	policy   Policy
@@ -68,7 +72,7 @@ func New(p Params) (*Service, error) {
 		return nil, err
 	}
 	return &Service{
-		bus: p.Bus, records: p.Records, accounts: p.Accounts, keyring: p.Keyring, watch: p.Watch, teller: p.Parameters, policy: p.Policy,
+		bus: p.Bus, records: p.Records, accounts: p.Accounts, minter: p.Minter, watch: p.Watch, teller: p.Parameters, policy: p.Policy,
 		log: p.Log, now: p.Now, surplus: surplus,
 	}, nil
 }

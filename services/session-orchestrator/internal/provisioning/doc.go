@@ -9,7 +9,8 @@
 // that no event is missed on the way; only subscriptions under our own callback
 // prefix, of this account and channel provider, are ever touched; of several
 // replicas only the one that holds the Lease changes anything, the others only
-// look; the key in the callback URL is never logged.
+// look, and those whose key is not in force (package rotation) do not even judge;
+// the key in the callback URL is never logged.
 //
 // It never receives callbacks and knows nothing about what they hold. It is
 // run by the session-orchestrator, one Reconciler for each account.

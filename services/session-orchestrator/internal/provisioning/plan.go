@@ -70,6 +70,8 @@ type plan struct {
 	keep   string
 	create bool
 	update *axp.Subscription
+	// moved says that the update changes nothing but the key.
+	moved  bool
 	remove []axp.Subscription
 }
 
@@ -81,8 +83,9 @@ func (p plan) settled() bool { return !p.create && p.update == nil && len(p.remo
 //   - The subscription with our callback URL is kept, and replaced if its types
 //     differ. If there are several, all replicas agree on the one with the right
 //     types and the smallest id; the others are surplus.
-//   - Without one, that with the previous key is moved to the current URL: the
-//     receiver accepts both, so no event is lost and none comes twice.
+//   - Without one, that with the previous key is moved to the current URL: every
+//     receiver accepts both, or the current key would not be in force, so no event
+//     is lost and none comes twice.
 //   - Without either, one is created.
 //   - Those of ours whose key is neither current nor previous are stale.
 func (t target) planFor(listed []axp.Subscription) plan {
@@ -116,7 +119,7 @@ func (t target) planFor(listed []axp.Subscription) plan {
 		}
 	case len(previous) > 0:
 		chosen, p.remove = previous[0], append(p.remove, previous[1:]...)
-		p.update = t.wanted(chosen.SubscriptionID)
+		p.update, p.moved = t.wanted(chosen.SubscriptionID), t.sameTypes(chosen.EventTypes)
 	default:
 		p.create = true
 	}
@@ -132,6 +135,25 @@ func (t target) wanted(id string) *axp.Subscription {
 		CallbackURL:       t.callbackURL,
 		EventTypes:        t.eventTypes,
 	}
+}
+
+// swapped is the target of a replica whose previous key is in force.
+func (t target) swapped() target {
+	if t.previousURL != "" {
+		t.callbackURL, t.previousURL = t.previousURL, t.callbackURL
+	}
+	return t
+}
+
+// anyOfOurs finds a subscription that serves us, whatever its key is.
+func (t target) anyOfOurs(listed []axp.Subscription) (axp.Subscription, bool) {
+	found := slices.DeleteFunc(slices.Clone(listed), func(s axp.Subscription) bool {
+		return s.ChannelProviderID != t.channelProviderID || !t.ours(s.CallbackURL) || !t.sameTypes(s.EventTypes)
+	})
+	if len(found) == 0 {
+		return axp.Subscription{}, false
+	}
+	return slices.MinFunc(found, t.better), true
 }
 
 // ours says that a URL is our prefix and one path segment.

@@ -13,6 +13,7 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
+	"github.com/axpchat/connector/services/internal/rotation"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
 )
 
@@ -59,6 +60,21 @@ type NoLease struct{}
 // TryAcquire implements Lease.
 func (NoLease) TryAcquire(context.Context) (func(), bool, error) { return func() {}, true, nil }
 
+// Secrets is the agreement of all replicas on the key in the callback URL. Where it
+// is neither of a replica's, another one looks after the subscription.
+type Secrets interface {
+	// Choice is the key in force, as it was a moment ago.
+	Choice() rotation.Choice
+	// Confirm is the key in force now.
+	Confirm(ctx context.Context) (rotation.Choice, error)
+}
+
+// oneSecret is the Secrets of a connector whose secret is never replaced.
+type oneSecret struct{}
+
+func (oneSecret) Choice() rotation.Choice                          { return rotation.Current }
+func (oneSecret) Confirm(context.Context) (rotation.Choice, error) { return rotation.Current, nil }
+
 // Params is what New builds a Reconciler from. AccountID, ChannelProviderID,
 // API and CallbackURL are required.
 type Params struct {
@@ -70,6 +86,8 @@ type Params struct {
 	// PreviousCallbackURL is the same with the key before the last rotation,
 	// empty if there is none.
 	PreviousCallbackURL string
+	// Secrets says which of the two URLs is to be called; nil: the first.
+	Secrets Secrets
 	// EventTypes default to DefaultEventTypes.
 	EventTypes []axp.EventType
 	Config     Config
@@ -106,6 +124,7 @@ var errNotYet = errors.New("the webhook subscription is not as it should be, and
 type Reconciler struct {
 	account string
 	api     API
+	secrets Secrets
 	target  target
 	config  Config
 	lease   Lease
@@ -139,6 +158,7 @@ func New(p Params) (*Reconciler, error) {
 	r := &Reconciler{
 		account: p.AccountID,
 		api:     p.API,
+		secrets: p.Secrets,
 		target:  t,
 		config:  p.Config.withDefaults(),
 		lease:   p.Lease,
@@ -149,6 +169,9 @@ func New(p Params) (*Reconciler, error) {
 		label:   metric.WithAttributes(attribute.String("account", p.AccountID)),
 		wake:    make(chan struct{}, 1),
 		checked: make(chan struct{}),
+	}
+	if r.secrets == nil {
+		r.secrets = oneSecret{}
 	}
 	if r.lease == nil {
 		r.lease = NoLease{}
@@ -233,6 +256,14 @@ func (r *Reconciler) Reconcile(ctx context.Context) error {
 }
 
 func (r *Reconciler) reconcile(ctx context.Context) (string, error) {
+	choice := r.secrets.Choice()
+	if choice == rotation.Neither {
+		return r.lookOn(ctx)
+	}
+	target := r.target
+	if choice == rotation.Previous {
+		target = target.swapped()
+	}
 	release, ok, err := r.lease.TryAcquire(ctx)
 	if err != nil {
 		return "", fmt.Errorf("lease of the webhook subscription: %w", err)
@@ -240,11 +271,11 @@ func (r *Reconciler) reconcile(ctx context.Context) (string, error) {
 	if ok {
 		defer release()
 	}
-	listed, err := r.api.ListSubscriptions(ctx, r.target.channelProviderID)
+	listed, err := r.list(ctx)
 	if err != nil {
-		return "", fmt.Errorf("listing webhook subscriptions: %w", err)
+		return "", err
 	}
-	p := r.target.planFor(listed)
+	p := target.planFor(listed)
 	switch {
 	case p.settled():
 		return p.keep, nil
@@ -252,16 +283,45 @@ func (r *Reconciler) reconcile(ctx context.Context) (string, error) {
 		return p.keep, errNotYet
 	case !ok:
 		return p.keep, nil // only surplus ones are left to be deleted
+	}
+	// Whoever has changed anything had the lease and this key in force, or one that
+	// was in force before: by the word of now, nobody moves the subscription back.
+	switch now, err := r.secrets.Confirm(ctx); {
+	case err != nil:
+		return p.keep, err
+	case now != choice:
+		return p.keep, errNotYet
 	default:
-		return r.carryOut(ctx, p)
+		return r.carryOut(ctx, target, p)
 	}
 }
 
+func (r *Reconciler) list(ctx context.Context) ([]axp.Subscription, error) {
+	listed, err := r.api.ListSubscriptions(ctx, r.target.channelProviderID)
+	if err != nil {
+		return nil, fmt.Errorf("listing webhook subscriptions: %w", err)
+	}
+	return listed, nil
+}
+
+// lookOn is a check of a replica that does not have the key in force: it can't
+// tell the right subscription from a stale one, so it touches none.
+func (r *Reconciler) lookOn(ctx context.Context) (string, error) {
+	listed, err := r.list(ctx)
+	if err != nil {
+		return "", err
+	}
+	if s, ok := r.target.anyOfOurs(listed); ok {
+		return s.SubscriptionID, nil
+	}
+	return "", errNotYet
+}
+
 // carryOut makes what is wanted, then deletes what is not.
-func (r *Reconciler) carryOut(ctx context.Context, p plan) (string, error) {
+func (r *Reconciler) carryOut(ctx context.Context, t target, p plan) (string, error) {
 	switch {
 	case p.create:
-		made, err := r.api.CreateSubscription(ctx, *r.target.wanted(""))
+		made, err := r.api.CreateSubscription(ctx, *t.wanted(""))
 		if err != nil {
 			// Also if it may have been made after all: the next check lists first.
 			return "", fmt.Errorf("creating the webhook subscription: %w", err)
@@ -273,7 +333,9 @@ func (r *Reconciler) carryOut(ctx context.Context, p plan) (string, error) {
 			return p.keep, fmt.Errorf("changing the webhook subscription: %w", err)
 		}
 		r.changed(ctx, "changed", p.keep)
-		r.missed()
+		if !p.moved { // else callbacks have come all the time, by the other key
+			r.missed()
+		}
 	}
 	var failed []error
 	for _, s := range p.remove {

@@ -48,6 +48,9 @@ type Params struct {
 	// Allowed are the networks that calls are taken from; empty: any. Proxies are
 	// our own, which say where a call came from.
 	Allowed, Proxies Networks
+	// Outdated tells whether a key or proof that is not known here may be right: a
+	// secret is in force that this replica does not have. nil: never.
+	Outdated func() bool
 	// Waiting counts what was set aside.
 	Waiting func(ctx context.Context) (uint64, error)
 }
@@ -81,6 +84,9 @@ func New(p Params) (*Handler, error) {
 	m, err := newMetrics(p.Providers, p.Waiting)
 	if err != nil {
 		return nil, err
+	}
+	if p.Outdated == nil {
+		p.Outdated = func() bool { return false }
 	}
 	h := &Handler{
 		p: p, metrics: m, strangers: logx.Sparse(p.Log, strangersEvery), slots: make(chan struct{}, max(p.Limits.Concurrent, 1)),
@@ -257,6 +263,8 @@ func (h *Handler) keep(ctx context.Context, c *call, event *normalise.Result) (s
 	}
 	target, err := h.find(ctx, c, &event.Keys)
 	switch {
+	case errors.Is(err, route.ErrForged) && h.p.Outdated():
+		return "", later(resultOutdated, outdatedDetail)
 	case errors.Is(err, route.ErrForged):
 		return h.suspect(ctx, c, causeForged, event.Type, refuse(http.StatusForbidden, resultForged, "providerDialogId carries a wrong proof"))
 	case errors.Is(err, route.ErrNobody):

@@ -47,6 +47,8 @@ func (h *Handler) admit(r *http.Request) *refusal {
 		return refuse(http.StatusMethodNotAllowed, resultMethod, "only POST is served here")
 	case !h.welcome(r):
 		return refuse(http.StatusNotFound, resultAddress, nothingHere)
+	case !known && h.p.Outdated():
+		return later(resultOutdated, outdatedDetail)
 	case !known:
 		return refuse(http.StatusNotFound, resultKey, nothingHere)
 	}

@@ -28,6 +28,7 @@ const (
 	resultTooLarge    = "too-large"
 	resultSlow        = "slow-body"
 	resultBusy        = "busy"
+	resultOutdated    = "outdated"
 	resultUnavailable = "unavailable"
 )
 

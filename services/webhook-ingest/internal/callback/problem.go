@@ -54,5 +54,8 @@ func later(result, detail string) *refusal {
 	return &refusal{status: http.StatusServiceUnavailable, result: result, detail: detail, retryAfter: retryAfter}
 }
 
+// outdatedDetail says why a call is refused that may be right.
+const outdatedDetail = "this replica waits for the WEBHOOK_SECRET that is in force; send it again"
+
 // retryAfter is what AXP is told to wait: a change of leader takes some seconds.
 const retryAfter = 5 * time.Second
