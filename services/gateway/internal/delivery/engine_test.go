@@ -355,6 +355,33 @@ func TestLiveEventsThatVanishAreFoundByTheTailCheck(t *testing.T) {
 	}
 }
 
+// TestTheTailCheckLeavesOutOnlyWhoLacksNothing: sessions that were busy at the
+// last look are not asked for, and yet nothing of theirs stays lost.
+func TestTheTailCheckLeavesOutOnlyWhoLacksNothing(t *testing.T) {
+	b := bustest.Start(t)
+	e := startEngine(t, b, testConfig())
+	s := attach(t, e, "s1", "")
+	<-s.CaughtUp()
+	last := publish(t, b, "s1", "live", "")
+	if ev := next(t, s); ev.GetEventId() != "live" {
+		t.Fatalf("event %q, want live", ev.GetEventId())
+	}
+	if !s.feed.reached(last) || s.feed.reached(last+1) || s.feed.reached(0) {
+		t.Errorf("handed on up to %d: reached(%d) = %v, reached(%d) = %v, reached(0) = %v", last,
+			last, s.feed.reached(last), last+1, s.feed.reached(last+1), s.feed.reached(0))
+	}
+	if err := s.feed.sub.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		id := fmt.Sprintf("lost-%d", i)
+		publish(t, b, "s1", id, "")
+		if ev := next(t, s); ev.GetEventId() != id {
+			t.Fatalf("event %q, want %s", ev.GetEventId(), id)
+		}
+	}
+}
+
 func TestReadPagesWithoutASubscription(t *testing.T) {
 	b := bustest.Start(t)
 	e := startEngine(t, b, testConfig())

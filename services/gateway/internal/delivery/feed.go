@@ -118,6 +118,14 @@ func (f *feed) due(now time.Time) (since uint64, ok bool) {
 	return since, true
 }
 
+// reached tells whether everybody has been handed on all up to an event that is
+// at or behind the given place; at the beginning, 0, nobody has.
+func (f *feed) reached(sequence uint64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return sequence > 0 && !slices.ContainsFunc(f.members, func(s *Subscription) bool { return s.position() < sequence })
+}
+
 func (f *feed) recheckSoon(at time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -14,10 +14,14 @@ const recheckTick = 250 * time.Millisecond
 // checker compares the journal's tail with what was handed on.
 type checker struct {
 	engine *Engine
-	// seen holds the journal's end at the last two successful looks. A look asks
-	// for what was stored since the one before the last: a replica that was behind
-	// then has had a whole interval to follow.
-	seen [2]uint64
+	// seen holds the journal's end at the last three successful looks, oldest
+	// first. A session that has come as far as the end at the last look lacks
+	// nothing before it, for holes are noticed by themselves, and is not asked
+	// for: of a busy session each look would fetch the newest event again. What it
+	// lacks since shows at the next look. That one asks for what was stored since
+	// the one before the last, and the next one after it for that as well: a
+	// replica that was behind has had a whole interval to follow.
+	seen [3]uint64
 }
 
 // Run repairs what live delivery loses, until ctx is done.
@@ -25,7 +29,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	reconnected := make(chan struct{}, 1)
 	forget := e.bus.OnReconnect(func() { signal(reconnected) })
 	defer forget()
-	regular, fine := time.NewTicker(e.cfg.TailCheck), time.NewTicker(recheckTick)
+	// Twice as often, for what is lost shows at the second look at the latest.
+	regular, fine := time.NewTicker(e.cfg.TailCheck/2), time.NewTicker(recheckTick)
 	defer regular.Stop()
 	defer fine.Stop()
 	c := checker{engine: e}
@@ -54,9 +59,10 @@ func (e *Engine) followed() map[bus.SessionKey]*feed {
 	return maps.Clone(e.feeds)
 }
 
-// all looks at every followed session.
+// all looks at every followed session that may lack something.
 func (c *checker) all(ctx context.Context) {
 	feeds := c.engine.followed()
+	maps.DeleteFunc(feeds, func(_ bus.SessionKey, f *feed) bool { return f.reached(c.seen[2]) })
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	info, err := c.engine.bus.Journal(ctx)
@@ -67,7 +73,7 @@ func (c *checker) all(ctx context.Context) {
 	if len(feeds) > 0 && info.Last > c.seen[0] && !c.compare(ctx, feeds, c.seen[0]+1) {
 		return
 	}
-	c.seen = [2]uint64{c.seen[1], info.Last}
+	c.seen = [3]uint64{c.seen[1], c.seen[2], info.Last}
 }
 
 // due looks at the sessions whose extra look has come.

@@ -18,8 +18,9 @@ import (
 const (
 	// maxBatch is the most events that one direct get returns.
 	maxBatch = 256
-	// maxMultiLast is what the server answers at most in one request (1,024), with some room.
-	maxMultiLast = 1000
+	// maxMultiLast is how many subjects one request asks for. The server allows
+	// 1,024, but storing waits while it looks for them.
+	maxMultiLast = 250
 	// syncQueue holds the longest answer, with its end.
 	syncQueue = 1024 + 1
 	// journalAge is how long what Journal read is used again.
