@@ -2,6 +2,7 @@ package natsrights
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -35,7 +36,7 @@ func nobodys() []right {
 		out = append(out, right{subject: subject})
 	}
 	for _, subject := range []string{
-		">", "*", "*.>", "chat.>", "chat.event.>", "chat.event.*.*", "chat.outbox.>", "chat.live.>", "chat.unrouted.>", "timer.>", "$KV.>", "$KV.INDEX.>", "$KV.TICKETS.>", "$KV.SESSIONS.>",
+		">", "*", "*.>", "chat.>", "chat.event.>", "chat.event.*.*", "chat.outbox.>", "chat.live.>", "chat.unrouted.>", "timer.>", "$KV.>", "$KV.INDEX.>", "$KV.TICKETS.>", "$KV.SESSIONS.>", "$KV.SESSIONS.*.*", "chat.changed.>",
 		"_INBOX.>", "_INBOX_*.>", "_R_.>", "$JS.>", "$JS.API.>", "$JS.ACK.>", "$JS.EVENT.>", "$SYS.>", "axpchat.>",
 	} {
 		out = append(out, right{subscribe: true, subject: subject})
@@ -176,6 +177,85 @@ func TestAnswersReachOnlyWhoHasAsked(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAConsumerDeliversNowhereElse: a gateway makes consumers of the journal, and
+// NATS does not ask whether it may publish where they deliver. What keeps the
+// journal's messages from other streams is that such a consumer rests until somebody
+// subscribes to just that subject, which the gateway can't.
+func TestAConsumerDeliversNowhereElse(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	c := start(t, tlsxtest.NewAuthority(t))
+	w, err := c.join(ctx, t, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch, err := w.orchestrator.NC.SubscribeSync(w.orchestrator.Engagements.ChangesSubject())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = watch.Unsubscribe() }) // as the orchestrator always has it
+	nc, _ := c.dial(t, svcGateway)
+	places := victims()
+	places["KV_ENGAGEMENTS"] = "$KV.ENGAGEMENTS." + account + ".victim.e"
+	places["live"] = bus.LiveSubject(account, "victim") // may be delivered to, but changes nothing
+	heard, err := nc.SubscribeSync(places["live"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := 0
+	for place, subject := range places {
+		_, _ = nc.SubscribeSync(subject) // most are denied
+		body, err := json.Marshal(map[string]any{"stream_name": bus.EventsStream, "config": map[string]any{
+			"name": "thief-" + place, "deliver_subject": subject, "ack_policy": "none", "deliver_policy": "all", "mem_storage": true,
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := nc.RequestWithContext(ctx, "axpchat.api.CONSUMER.CREATE.EVENTS.thief-"+place, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(m.Data), `"error"`) {
+			made++
+		}
+	}
+	if made != len(places)-1 { // into its own stream NATS refuses it
+		t.Errorf("%d consumers were made, of %d", made, len(places))
+	}
+	before := others(ctx, t, w)
+	for range 2 { // what the first brings about is there, or on its way, with the second
+		if err := publish(ctx, w.ingest, "s"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := heard.NextMsgWithContext(ctx); err != nil {
+			t.Fatalf("nothing is delivered at all: the test looks at the wrong thing: %v", err)
+		}
+	}
+	if m, err := watch.NextMsg(500 * time.Millisecond); err == nil {
+		t.Errorf("an engagement was changed: %s", m.Subject)
+	}
+	if got := others(ctx, t, w); got != before {
+		t.Errorf("%d messages are in other streams than the journal, %d before", got, before)
+	}
+}
+
+// others counts what is in all streams of victims but the journal.
+func others(ctx context.Context, t *testing.T, w *world) uint64 {
+	t.Helper()
+	var n uint64
+	for stream := range victims() {
+		if stream == bus.EventsStream {
+			continue
+		}
+		s, err := w.orchestrator.JS.Stream(ctx, stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += s.CachedInfo().State.Msgs
+	}
+	return n
 }
 
 // stored counts what there is at the victims' subjects.

@@ -36,6 +36,7 @@ const (
 	presencePrefix = "chat.presence."
 	usagePrefix    = "chat.usage."
 	secretPrefix   = "chat.secret."
+	changedPrefix  = "chat.changed."
 	timerSet       = "timer.set."
 	timerDue       = "timer.due."
 )

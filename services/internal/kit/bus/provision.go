@@ -145,8 +145,12 @@ func (b *Bus) buckets() []jetstream.KeyValueConfig {
 	}
 	tickets := state(TicketsBucket, "One-time tickets.")
 	tickets.TTL = ticketTTL
+	sessions := state(SessionsBucket, "Sessions.")
+	// Who is woken by changes needs no right on what changes them: with a subscription
+	// there, a consumer of the journal could be made to deliver to it.
+	sessions.RePublish = &jetstream.RePublish{Source: "$KV." + SessionsBucket + ".>", Destination: changedPrefix + SessionsBucket + ".>", HeadersOnly: true}
 	return []jetstream.KeyValueConfig{
-		state(SessionsBucket, "Sessions."),
+		sessions,
 		state(EngagementsBucket, "Engagements."),
 		state(IndexBucket, "Where something of AXP's belongs, and what was sent before."),
 		tickets,
@@ -235,7 +239,8 @@ func (b *Bus) ensureBucket(ctx context.Context, cfg jetstream.KeyValueConfig) er
 	if err := checkSchema(st.Metadata()); err != nil {
 		return err
 	}
-	if st.TTL() == cfg.TTL && st.Config().Replicas == cfg.Replicas {
+	have := st.Config()
+	if have.TTL == cfg.TTL && have.Replicas == cfg.Replicas && (have.RePublish == nil) == (cfg.RePublish == nil) {
 		return nil
 	}
 	_, err = b.JS.UpdateKeyValue(ctx, cfg)

@@ -38,19 +38,26 @@ type Store[T proto.Message] struct {
 	js     jetstream.JetStream
 	api    string // prefix of JetStream's API
 	bucket string
-	empty  func() T
+	// changes is the prefix of ChangesSubject.
+	changes string
+	empty   func() T
 
 	mu sync.Mutex
 	kv jetstream.KeyValue
 }
 
 func (b *Bus) openStores() {
-	b.Sessions = &Store[*busv1.SessionRecord]{js: b.JS, api: b.apiPrefix(), bucket: SessionsBucket, empty: func() *busv1.SessionRecord { return &busv1.SessionRecord{} }}
-	b.Engagements = &Store[*busv1.EngagementRecord]{js: b.JS, api: b.apiPrefix(), bucket: EngagementsBucket, empty: func() *busv1.EngagementRecord { return &busv1.EngagementRecord{} }}
-	b.Index = &Store[*busv1.IndexRecord]{js: b.JS, api: b.apiPrefix(), bucket: IndexBucket, empty: func() *busv1.IndexRecord { return &busv1.IndexRecord{} }}
-	b.Sent = &Store[*busv1.SentRecord]{js: b.JS, api: b.apiPrefix(), bucket: IndexBucket, empty: func() *busv1.SentRecord { return &busv1.SentRecord{} }}
-	b.Tickets = &Store[*busv1.TicketRecord]{js: b.JS, api: b.apiPrefix(), bucket: TicketsBucket, empty: func() *busv1.TicketRecord { return &busv1.TicketRecord{} }}
-	b.Secrets = &Store[*busv1.SecretAgreement]{js: b.JS, api: b.apiPrefix(), bucket: IndexBucket, empty: func() *busv1.SecretAgreement { return &busv1.SecretAgreement{} }}
+	b.Sessions = newStore(b, SessionsBucket, func() *busv1.SessionRecord { return &busv1.SessionRecord{} })
+	b.Sessions.changes = changedPrefix + SessionsBucket + "."
+	b.Engagements = newStore(b, EngagementsBucket, func() *busv1.EngagementRecord { return &busv1.EngagementRecord{} })
+	b.Index = newStore(b, IndexBucket, func() *busv1.IndexRecord { return &busv1.IndexRecord{} })
+	b.Sent = newStore(b, IndexBucket, func() *busv1.SentRecord { return &busv1.SentRecord{} })
+	b.Tickets = newStore(b, TicketsBucket, func() *busv1.TicketRecord { return &busv1.TicketRecord{} })
+	b.Secrets = newStore(b, IndexBucket, func() *busv1.SecretAgreement { return &busv1.SecretAgreement{} })
+}
+
+func newStore[T proto.Message](b *Bus, bucket string, empty func() T) *Store[T] {
+	return &Store[T]{js: b.JS, api: b.apiPrefix(), bucket: bucket, changes: "$KV." + bucket + ".", empty: empty}
 }
 
 // open binds the bucket at first use: it may be provisioned after Connect.
@@ -342,5 +349,6 @@ func (s *Store[T]) Scan(ctx context.Context, f func(key string, v T, stored time
 }
 
 // ChangesSubject is where every change of a key of this bucket passes by, for
-// a plain subscription that only wants to be woken.
-func (s *Store[T]) ChangesSubject() string { return "$KV." + s.bucket + ".>" }
+// a plain subscription that only wants to be woken. Those of sessions come without
+// the value, once it is stored, and may get lost with a change of leader.
+func (s *Store[T]) ChangesSubject() string { return s.changes + ">" }

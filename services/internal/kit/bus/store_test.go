@@ -3,6 +3,7 @@ package bus_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -111,5 +112,43 @@ func TestAnUpdateWithoutAnAnswer(t *testing.T) {
 				t.Errorf("the other one's value is gone: %q", got.GetSubject())
 			}
 		})
+	}
+}
+
+// TestChangesOfSessionsAreTold also where the bucket is an older version's.
+func TestChangesOfSessionsAreTold(t *testing.T) {
+	server, cfg := bustest.Server(t), bustest.Config()
+	old := bustest.Connect(t, server, cfg)
+	before, err := old.JS.KeyValue(t.Context(), bus.SessionsBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := before.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := st.(*jetstream.KeyValueBucketStatus).Config()
+	was.RePublish = nil
+	if _, err := old.JS.UpdateKeyValue(t.Context(), was); err != nil {
+		t.Fatal(err)
+	}
+	b := bustest.Connect(t, server, cfg)
+	key := bus.SessionKeyOf("ABCDEF", "s1")
+	sub, err := b.NC.SubscribeSync(b.Sessions.ChangesSubject())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.NC.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Sessions.Create(t.Context(), key, &busv1.SessionRecord{Subject: "ada"}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := sub.NextMsgWithContext(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := strings.TrimSuffix(b.Sessions.ChangesSubject(), ">") + key; m.Subject != want || len(m.Data) > 0 {
+		t.Errorf("%s with %d bytes, want %s without", m.Subject, len(m.Data), want)
 	}
 }
