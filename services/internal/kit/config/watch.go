@@ -70,6 +70,7 @@ type WatchParams[T any] struct {
 // a restart is logged with its key and otherwise ignored.
 type Watcher[T any] struct {
 	p       WatchParams[T]
+	hangup  chan os.Signal
 	pending string // contents that have been seen once, by digest
 	judged  string // contents that have been decided on
 	reloads metric.Int64Counter
@@ -77,13 +78,14 @@ type Watcher[T any] struct {
 	restart metric.Int64Gauge
 }
 
-// NewWatcher makes a watcher. It looks at nothing before Run.
+// NewWatcher makes a watcher. It looks at nothing before Run, but from now on
+// SIGHUP does not end the process any more.
 func NewWatcher[T any](p WatchParams[T]) (*Watcher[T], error) {
 	if _, err := structOf(&p.Current); err != nil {
 		return nil, err
 	}
 	meter := p.Meter.Meter(instrumentation)
-	w := &Watcher[T]{p: p}
+	w := &Watcher[T]{p: p, hangup: make(chan os.Signal, 1)}
 	var faults [3]error
 	w.reloads, faults[0] = meter.Int64Counter("axpchat_config_reloads_total",
 		metric.WithDescription("Changes of the configuration that were noticed, by result: applied, rejected (mistakes), failed."))
@@ -94,6 +96,7 @@ func NewWatcher[T any](p WatchParams[T]) (*Watcher[T], error) {
 	if err := errors.Join(faults[:]...); err != nil {
 		return nil, fmt.Errorf("config: metrics: %w", err)
 	}
+	signal.Notify(w.hangup, syscall.SIGHUP)
 	return w, nil
 }
 
@@ -108,9 +111,7 @@ func (w *Watcher[T]) Drain(context.Context) error { return nil }
 
 // Run looks until ctx is done.
 func (w *Watcher[T]) Run(ctx context.Context) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+	defer signal.Stop(w.hangup)
 	w.current.Record(ctx, 1)
 	w.restart.Record(ctx, 0)
 	timer := time.NewTimer(w.pause(false))
@@ -120,7 +121,7 @@ func (w *Watcher[T]) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-hangup:
+		case <-w.hangup:
 			asked = true
 		case <-timer.C:
 		}
