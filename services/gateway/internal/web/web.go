@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -45,16 +46,16 @@ func Handler(cfg Config) http.Handler {
 	if cfg.CompanyName == "" {
 		cfg.CompanyName = DefaultCompanyName
 	}
-	return &site{assets: loadAssets(cfg), policy: contentSecurityPolicy(cfg.TokenURL)}
+	return &site{assets: loadAssets(cfg), tokenURL: cfg.TokenURL}
 }
 
 type site struct {
-	assets map[string]asset
-	policy string
+	assets   map[string]asset
+	tokenURL string
 }
 
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.setSecurityHeaders(w.Header())
+	s.setSecurityHeaders(w.Header(), r.Host)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
@@ -73,8 +74,9 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.body))
 }
 
-func (s *site) setSecurityHeaders(h http.Header) {
-	h.Set("Content-Security-Policy", s.policy)
+func (s *site) setSecurityHeaders(h http.Header, host string) {
+	h.Set("Content-Security-Policy", contentSecurityPolicy(s.tokenURL, host))
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Frame-Options", "DENY")
@@ -83,11 +85,19 @@ func (s *site) setSecurityHeaders(h http.Header) {
 	h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=(self)")
 }
 
-// contentSecurityPolicy allows what the page needs and nothing else. Where the
-// token endpoint speaks plain http, which only a development suite does, its
-// origin may also serve pictures: there the same process is the media store.
-func contentSecurityPolicy(tokenURL string) string {
-	connect, img := "'self' ws: wss:", "'self' https: data:"
+// contentSecurityPolicy allows what the page needs and nothing else: WebSockets to
+// the host that the browser has asked alone, which some browsers don't take for
+// 'self'. Agents' pictures come from wherever AXP has them. Where the token
+// endpoint speaks plain http, which only a development suite does, its origin may
+// also serve pictures: there the same process is the media store.
+//
+// No text becomes HTML or script by way of the document: the one policy for
+// trusted types is for parsing apart from it (static/js/rich/html.js).
+func contentSecurityPolicy(tokenURL, host string) string {
+	connect, img := "'self'", "'self' https:"
+	if plainHost.MatchString(host) {
+		connect += " ws://" + host + " wss://" + host
+	}
 	if origin := originOf(tokenURL); origin != "" {
 		connect += " " + origin
 		if strings.HasPrefix(origin, "http://") {
@@ -103,8 +113,14 @@ func contentSecurityPolicy(tokenURL string) string {
 		"frame-ancestors 'none'",
 		"base-uri 'none'",
 		"form-action 'self'",
+		"require-trusted-types-for 'script'",
+		"trusted-types inert",
 	}, "; ")
 }
+
+// plainHost is a host that may become part of a header: a name or an address,
+// with or without a port.
+var plainHost = regexp.MustCompile(`^([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?$`)
 
 // originOf returns scheme://host of an absolute http(s) address, else "". The
 // host is checked because the result becomes part of a header.

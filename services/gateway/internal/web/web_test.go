@@ -40,8 +40,9 @@ func TestEveryAnswerCarriesTheSecurityHeaders(t *testing.T) {
 	for _, target := range []string{"/", "/config.json", "/static/js/main.js", "/no-such-file"} {
 		res := get(t, h, http.MethodGet, target, nil)
 		_ = res.Body.Close()
-		want := "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: data:; " +
-			"connect-src 'self' ws: wss: https://login.example:8443; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+		want := "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:; " +
+			"connect-src 'self' ws://example.com wss://example.com https://login.example:8443; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; " +
+			"require-trusted-types-for 'script'; trusted-types inert"
 		if got := res.Header.Get("Content-Security-Policy"); got != want {
 			t.Errorf("%s: policy\n got %s\nwant %s", target, got, want)
 		}
@@ -56,24 +57,44 @@ func TestEveryAnswerCarriesTheSecurityHeaders(t *testing.T) {
 
 func TestPolicyTakesOnlyAnOriginFromTheTokenURL(t *testing.T) {
 	tests := []struct{ name, tokenURL, connect, img string }{
-		{"none", "", "'self' ws: wss:", "'self' https: data:"},
+		{"none", "", "'self' ws://chat.example:8081 wss://chat.example:8081", "'self' https:"},
 		{"plain http also serves pictures", "http://localhost:8090/dev/token",
-			"'self' ws: wss: http://localhost:8090", "'self' https: data: http://localhost:8090"},
-		{"relative", "/token", "'self' ws: wss:", "'self' https: data:"},
-		{"other scheme", "javascript:alert(1)", "'self' ws: wss:", "'self' https: data:"},
-		{"no host", "https:///x", "'self' ws: wss:", "'self' https: data:"},
-		{"an attempt to add a directive", "https://a;script-src *", "'self' ws: wss:", "'self' https: data:"},
-		{"a wildcard", "https://*.example/token", "'self' ws: wss:", "'self' https: data:"},
+			"'self' ws://chat.example:8081 wss://chat.example:8081 http://localhost:8090", "'self' https: http://localhost:8090"},
+		{"relative", "/token", "'self' ws://chat.example:8081 wss://chat.example:8081", "'self' https:"},
+		{"other scheme", "javascript:alert(1)", "'self' ws://chat.example:8081 wss://chat.example:8081", "'self' https:"},
+		{"no host", "https:///x", "'self' ws://chat.example:8081 wss://chat.example:8081", "'self' https:"},
+		{"an attempt to add a directive", "https://a;script-src *", "'self' ws://chat.example:8081 wss://chat.example:8081", "'self' https:"},
+		{"a wildcard", "https://*.example/token", "'self' ws://chat.example:8081 wss://chat.example:8081", "'self' https:"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := contentSecurityPolicy(tt.tokenURL)
+			got := contentSecurityPolicy(tt.tokenURL, "chat.example:8081")
 			for _, want := range []string{"connect-src " + tt.connect + ";", "img-src " + tt.img + ";"} {
 				if !strings.Contains(got, want) {
 					t.Errorf("policy %q lacks %q", got, want)
 				}
 			}
 		})
+	}
+}
+
+// TestPolicyTakesOnlyAHostFromTheRequest: it is the client who says it.
+func TestPolicyTakesOnlyAHostFromTheRequest(t *testing.T) {
+	for host, want := range map[string]string{
+		"chat.example":                    "'self' ws://chat.example wss://chat.example",
+		"127.0.0.1:8081":                  "'self' ws://127.0.0.1:8081 wss://127.0.0.1:8081",
+		"[2001:db8::1]:8081":              "'self' ws://[2001:db8::1]:8081 wss://[2001:db8::1]:8081",
+		"":                                "'self'",
+		"*":                               "'self'",
+		"a; script-src *":                 "'self'",
+		"a wss://evil.example":            "'self'",
+		"a,b":                             "'self'",
+		"chat.example:8081:1":             "'self'",
+		"chat.example\r\nSet-Cookie: a=b": "'self'",
+	} {
+		if got := contentSecurityPolicy("", host); !strings.Contains(got, "connect-src "+want+"; ") {
+			t.Errorf("%q: %s", host, got)
+		}
 	}
 }
 
