@@ -204,6 +204,22 @@ func (w *webhooks) Ready(ctx context.Context) error {
 	return nil
 }
 
+// Degraded implements lifecycle.Degradable: the accounts whose credentials AXP
+// refuses, or for which it gives no token. Their messages are taken and held, and
+// those of the others go their way, so the replica is ready all the same.
+func (w *webhooks) Degraded() map[string]error {
+	var out map[string]error
+	for _, s := range w.accounts.All() {
+		if err := s.Client.CredentialsStatus(); err != nil {
+			if out == nil {
+				out = map[string]error{}
+			}
+			out[s.Account.AccountID] = err
+		}
+	}
+	return out
+}
+
 // Drain implements lifecycle.Component.
 func (w *webhooks) Drain(context.Context) error { return nil }
 

@@ -35,6 +35,27 @@ type Announcer interface {
 	Announce(ctx context.Context)
 }
 
+// Degradable is a Component that can go on working although parts of it don't.
+// Degraded tells which and why, without a call to anybody; nil: none. The process
+// stays ready, for a restart or another replica would help nobody, but operators
+// see it where they look at readiness.
+type Degradable interface {
+	Component
+	Degraded() map[string]error
+}
+
+// DegradedError is how [Readiness] tells of a part that does not work although the
+// process is ready.
+type DegradedError struct {
+	Cause error
+}
+
+// Error says that the part is degraded, and why.
+func (e *DegradedError) Error() string { return "degraded: " + e.Cause.Error() }
+
+// Unwrap returns the cause.
+func (e *DegradedError) Unwrap() error { return e.Cause }
+
 // Func is a Component made of functions. Each of them may be nil: without OnRun
 // it runs until its context is done, without OnReady it is always ready, without
 // OnDrain there is nothing to drain.
@@ -76,7 +97,9 @@ func (f Func) Drain(ctx context.Context) error {
 // Readiness returns a function that asks all components at once whether they are
 // ready and gives an answer for each by its name. A component that has not
 // answered when ctx is done counts as not ready. The components must have
-// different names. The result fits the admin server.
+// different names. Parts of a [Degradable] that don't work are beside it, by the
+// component's name, a slash and their own, as a [DegradedError]. The result fits
+// the admin server.
 func Readiness(components ...Component) func(ctx context.Context) map[string]error {
 	return func(ctx context.Context) map[string]error {
 		type answer struct {
@@ -89,6 +112,11 @@ func Readiness(components ...Component) func(ctx context.Context) map[string]err
 		out := make(map[string]error, len(components))
 		for _, c := range components {
 			out[c.Name()] = errNoAnswer
+			if d, ok := c.(Degradable); ok {
+				for part, err := range d.Degraded() {
+					out[c.Name()+"/"+part] = &DegradedError{err}
+				}
+			}
 			go func() { answers <- answer{c.Name(), c.Ready(ctx)} }()
 		}
 		for range components {

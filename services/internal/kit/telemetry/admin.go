@@ -35,7 +35,8 @@ var (
 //
 //	/healthz/live     200 while the process runs
 //	/healthz/startup  200 once everything was ready for the first time
-//	/healthz/ready    200 when everything is ready, 503 otherwise or when draining
+//	/healthz/ready    200 when everything is ready, 503 otherwise or when draining;
+//	                  what works in part only is told, and is ready
 //	/metrics          Prometheus
 //	/version          service, version and Go version
 //	/debug/pprof/     profiles, when switched on
@@ -59,7 +60,8 @@ type Admin struct {
 // NewAdmin binds the address and returns the server, which does not answer yet.
 // The ready function gives an entry for each component, nil when it is ready; it
 // is called for every probe, possibly concurrently, with a context of 2 s, and
-// must end when that is done. A nil function stands for a process without parts.
+// must end when that is done. An entry that is a lifecycle.DegradedError is told and
+// does not count. A nil function stands for a process without parts.
 func NewAdmin(addr string, profiles bool, p *Providers, ready func(ctx context.Context) map[string]error) (*Admin, error) {
 	// Binding does not block; there is nothing that a context could cut short.
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
@@ -208,8 +210,14 @@ func (a *Admin) check(ctx context.Context) (health, bool) {
 	h, ok := health{Status: "ok", Components: make(map[string]string, len(components))}, true
 	for name, err := range components {
 		h.Components[name] = "ok"
-		if err != nil {
-			h.Components[name], h.Status, ok = err.Error(), "unavailable", false
+		if err == nil {
+			continue
+		}
+		h.Components[name] = err.Error()
+		if _, partly := errors.AsType[*lifecycle.DegradedError](err); !partly {
+			h.Status, ok = "unavailable", false
+		} else if ok {
+			h.Status = "degraded"
 		}
 	}
 	if ok {
