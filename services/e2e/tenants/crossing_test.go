@@ -253,12 +253,11 @@ func strangersMakeNoLabels(ctx context.Context, t *testing.T, d *deployment, a, 
 		t.Fatal(err)
 	}
 	stranger.axp = "http://" + p
-	bin := suitetest.Binaries(t, "./axp-sandbox/cmd/axp-sandbox")
-	box := suitetest.StartProcess(t, "axp-sandbox-NOBODY", bin+"/axp-sandbox", map[string]string{
+	stranger.env = map[string]string{
 		"SANDBOX_ADDR": p, "SANDBOX_ACCOUNT_ID": stranger.account,
 		"AUTH_HS256_SECRET": suitetest.TokenSecret, "AUTH_ISSUER": "axp-sandbox", "AUTH_AUDIENCE": "axp-chat-connector",
-	})
-	suitetest.WaitReady(t, box, stranger.axp+"/control/state")
+	}
+	stranger.run(t)
 	if _, err := logIn(ctx, t, d, stranger, "customer-0"); reasonOf(err) != "ACCOUNT_UNKNOWN" {
 		t.Errorf("a token of an account that is not served: %v", err)
 	}

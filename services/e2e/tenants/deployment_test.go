@@ -32,14 +32,25 @@ type tenant struct {
 	idle    time.Duration
 	axp     string // address of its sandbox
 	desk    suitetest.Desk
+	secret  string // the file with the client secret that the connector uses
+
+	sandbox *suitetest.Process
+	env     map[string]string // of the sandbox
 }
 
 func (te *tenant) name() string { return strings.ToLower(te.account) }
 
 // accountYAML is the tenant's entry in the list accounts.
 func (te *tenant) accountYAML() string {
-	return fmt.Sprintf("- {account_id: %s, client_id: %[2]s-client, client_secret: %[2]s-secret, app_key: %[2]s-key, channel_provider_id: %[2]s-chat, base_url: %s}\n",
-		te.account, te.name(), te.axp)
+	return fmt.Sprintf("- {account_id: %s, client_id: %[2]s-client, client_secret_file: %[3]s, app_key: %[2]s-key, channel_provider_id: %[2]s-chat, base_url: %[4]s}\n",
+		te.account, te.name(), te.secret, te.axp)
+}
+
+// run runs the tenant's AXP, which keeps its world over a restart.
+func (te *tenant) run(t *testing.T) {
+	t.Helper()
+	te.sandbox = suitetest.StartProcess(t, "axp-sandbox-"+te.account, filepath.Join(binaries, "axp-sandbox"), te.env)
+	suitetest.WaitReady(t, te.sandbox, te.axp+"/control/state")
 }
 
 // deployment is a connector as in production, with its configuration in a file
@@ -61,9 +72,8 @@ type deployment struct {
 func deploy(t *testing.T, tenants []*tenant, first ...*tenant) *deployment {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("builds and runs several processes")
+		t.Skip("runs several processes")
 	}
-	bin := suitetest.Binaries(t, "./connector/cmd/connector", "./axp-sandbox/cmd/axp-sandbox")
 	ports := &suitetest.Ports{}
 	port := func() string {
 		addr, err := ports.Addr()
@@ -75,16 +85,19 @@ func deploy(t *testing.T, tenants []*tenant, first ...*tenant) *deployment {
 	tokens := map[string]string{"AUTH_HS256_SECRET": suitetest.TokenSecret, "AUTH_ISSUER": "axp-sandbox", "AUTH_AUDIENCE": "axp-chat-connector"}
 	for _, te := range tenants {
 		addr := port()
-		te.axp = "http://" + addr
+		te.axp, te.secret = "http://"+addr, filepath.Join(t.TempDir(), "secret")
+		if err := os.WriteFile(te.secret, []byte(te.name()+"-secret\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		te.desk = suitetest.Desk{URL: te.axp, Name: "Agent of " + te.account}
-		env := map[string]string{
-			"SANDBOX_ADDR": addr, "SANDBOX_ACCOUNT_ID": te.account, "SANDBOX_CLIENT_ID": te.name() + "-client", "SANDBOX_CLIENT_SECRET": te.name() + "-secret",
+		te.env = map[string]string{
+			"SANDBOX_DATA_FILE": filepath.Join(t.TempDir(), "sandbox.json"),
+			"SANDBOX_ADDR":      addr, "SANDBOX_ACCOUNT_ID": te.account, "SANDBOX_CLIENT_ID": te.name() + "-client", "SANDBOX_CLIENT_SECRET": te.name() + "-secret",
 			"SANDBOX_APP_KEY": te.name() + "-key", "SANDBOX_CHANNEL_PROVIDER_ID": te.name() + "-chat",
 			"SANDBOX_AUTO_AGENT": "false", "SANDBOX_QUEUE_MESSAGE": "false", "SANDBOX_RETRY_DELAY": "300ms",
 		}
-		maps.Copy(env, tokens)
-		p := suitetest.StartProcess(t, "axp-sandbox-"+te.account, filepath.Join(bin, "axp-sandbox"), env)
-		suitetest.WaitReady(t, p, te.axp+"/control/state")
+		maps.Copy(te.env, tokens)
+		te.run(t)
 	}
 	d := &deployment{t: t, dir: t.TempDir()}
 	if err := os.Symlink(filepath.Join("..data", "connector.yaml"), filepath.Join(d.dir, "connector.yaml")); err != nil {
@@ -102,7 +115,7 @@ func deploy(t *testing.T, tenants []*tenant, first ...*tenant) *deployment {
 		"LIMIT_CONNECTION_MESSAGES": "off", "LIMIT_SESSION_MESSAGES": "off", "LIMIT_CUSTOMER_MESSAGES": "off",
 	}
 	maps.Copy(env, tokens)
-	d.connector = suitetest.StartProcess(t, "connector", filepath.Join(bin, "connector"), env)
+	d.connector = suitetest.StartProcess(t, "connector", filepath.Join(binaries, "connector"), env)
 	suitetest.WaitReady(t, d.connector, d.admin+"/healthz/ready")
 	conn, err := grpc.NewClient("passthrough:///"+grpcAddr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

@@ -3,6 +3,7 @@ package tenants
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -218,6 +219,56 @@ func TestATenantComesAndGoesWhileAnotherChats(t *testing.T) {
 	}
 	if got := b.subscriptions(t); got != 1 {
 		t.Errorf("the other tenant has %d subscriptions", got)
+	}
+	steady.end(t)
+}
+
+// TestASecretIsRotatedInItsFile: the connector gets the new secret first, then
+// AXP, which also ends the tokens of the old one. Messages that are sent all the
+// while arrive, and the other tenant notices nothing.
+func TestASecretIsRotatedInItsFile(t *testing.T) {
+	t.Parallel()
+	a, b := alps(), fjords()
+	d := deploy(t, []*tenant{a, b}, a, b)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	steady := goOn(ctx, begin(ctx, t, d, b, "steady"))
+	c := begin(ctx, t, d, a, "rotated")
+	var ids []string
+	say := func(text string) {
+		t.Helper()
+		id, err := c.say(ctx, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	say("with the old secret")
+	if err := c.delivered(ctx, ids[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(a.secret, []byte("another-secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.await("the new secret to be noticed", func() bool { return strings.Contains(d.connector.Log(), "the credentials of an account have changed") })
+	say("with the old token")
+	if err := c.delivered(ctx, ids[1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.sandbox.Terminate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	say("while AXP is away")
+	a.env["SANDBOX_CLIENT_SECRET"] = "another-secret"
+	a.run(t)
+	say("with the new secret")
+	for _, id := range ids {
+		if err := c.delivered(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if log := d.connector.Log(); strings.Contains(log, "another-secret") || strings.Contains(log, "alpine-secret") {
+		t.Error("a secret is in the log")
 	}
 	steady.end(t)
 }
