@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		goleak.Cleanup(func(code int) {
 			_ = os.RemoveAll(binaries) // what is left is in the machine's own folder for that
-			os.Exit(code) //nolint:forbidigo // as goleak does by itself
+			os.Exit(code)              //nolint:forbidigo // as goleak does by itself
 		}),
 		// The default HTTP client keeps connections for its next request.
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
