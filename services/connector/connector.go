@@ -198,6 +198,9 @@ func (c *Connector) WebhookAddr() string { return c.ingest.Addr() }
 // AdminAddr is where health and metrics are.
 func (c *Connector) AdminAddr() string { return c.admin.Addr() }
 
+// OperatorAddr is where operators are served; nil: they are not.
+func (c *Connector) OperatorAddr() net.Addr { return c.orchestrator.OperatorAddr() }
+
 // Bus is the process's connection to NATS, for tests that look into the journal.
 func (c *Connector) Bus() *bus.Bus { return c.bus }
 

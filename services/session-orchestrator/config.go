@@ -54,6 +54,7 @@ type Config struct {
 	Parameters parameters.Config
 	Bus        bus.Config
 	GRPC       grpcx.ServerConfig
+	Operator   OperatorConfig
 	Log        logx.Config
 	Telemetry  telemetry.Config
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/axpchat/connector/services/session-orchestrator/internal/attachments"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/backfill"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/engagements"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/erase"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/idle"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/journal"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/messages"
@@ -55,6 +56,7 @@ type Orchestrator struct {
 	listener   net.Listener
 	accounts   *accounts.Registry
 	policy     *idle.Policy
+	operators  net.Listener // nil: operators are not served
 	closers    lifecycle.Closers
 }
 
@@ -77,6 +79,7 @@ type parts struct {
 	parameters  *parameters.Teller
 	timers      *timers.Worker
 	reaper      *reaper.Reaper
+	eraser      *erase.Eraser
 }
 
 // New builds the orchestrator: it brings streams and buckets up to date and
@@ -95,6 +98,9 @@ func New(ctx context.Context, p Params) (o *Orchestrator, err error) {
 	if err := p.Bus.Provision(ctx); err != nil {
 		return nil, err
 	}
+	if err := p.Bus.FollowErased(ctx); err != nil {
+		return nil, err
+	}
 	built, err := o.build(p, ring)
 	if err != nil {
 		return nil, err
@@ -109,6 +115,13 @@ func New(ctx context.Context, p Params) (o *Orchestrator, err error) {
 		return nil, err
 	}
 	o.components = []lifecycle.Component{built.agreement, built.projector, built.outbox, built.backfill, built.timers, built.reaper, webhooks, serving}
+	operators, err := o.serveOperators(ctx, p, built.eraser)
+	if err != nil {
+		return nil, err
+	}
+	if operators != nil {
+		o.components = append(o.components, operators)
+	}
 	return o, nil
 }
 
@@ -207,8 +220,12 @@ func (b *parts) clockwork(p Params, meter metric.Meter) (err error) {
 	if err != nil {
 		return err
 	}
+	b.eraser, err = erase.New(erase.Params{Bus: p.Bus, Sessions: b.sessions, Log: p.Log, Meter: meter, Now: time.Now})
+	if err != nil {
+		return err
+	}
 	b.reaper, err = reaper.New(reaper.Params{
-		Config: p.Config.Reaper, Bus: p.Bus, Sessions: b.sessions, Engagements: b.engagements, Parameters: b.parameters,
+		Config: p.Config.Reaper, Bus: p.Bus, Erasures: b.eraser, Sessions: b.sessions, Engagements: b.engagements, Parameters: b.parameters,
 		Policy: b.policy, Replicas: b.outbox, Log: p.Log, Meter: meter, Now: time.Now,
 	})
 	return err

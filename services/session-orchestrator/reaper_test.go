@@ -18,6 +18,7 @@ import (
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axptest"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/engagements"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/erase"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/ident"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/idle"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/journal"
@@ -69,8 +70,10 @@ func (r *rig) reaper(replicas reaper.Replicas) *reaper.Reaper {
 		Bus: r.bus, Records: recs, Journal: book, Accounts: reg, Ender: chats, Parameters: teller, Policy: policy, Log: log, Meter: meter, Now: inAnHour,
 	})
 	check(err)
+	eraser, err := erase.New(erase.Params{Bus: r.bus, Sessions: service, Log: log, Meter: meter, Now: inAnHour})
+	check(err)
 	out, err := reaper.New(reaper.Params{
-		Config: cfg.Reaper, Bus: r.bus, Sessions: service, Engagements: chats, Parameters: teller, Policy: policy, Replicas: replicas,
+		Config: cfg.Reaper, Bus: r.bus, Erasures: eraser, Sessions: service, Engagements: chats, Parameters: teller, Policy: policy, Replicas: replicas,
 		Log: log, Meter: meter, Now: inAnHour,
 	})
 	check(err)

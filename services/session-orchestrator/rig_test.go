@@ -42,6 +42,9 @@ type rig struct {
 	who    *orchestratorv1.Caller // the customer whose chats the helpers handle
 	stop   func()
 	kill   func()
+	conn   *grpc.ClientConn
+
+	operators string // their service's address, where there is a token
 }
 
 // load makes a configuration of variables, as in production.
@@ -101,6 +104,10 @@ func (r *rig) start(vars map[string]string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	if addr := o.OperatorAddr(); addr != nil {
+		r.operators = addr.String()
+	}
+	r.conn = conn
 	r.client = orchestratorv1.NewOrchestratorServiceClient(conn)
 	b, stopped := r.bus, false
 	end := func(check func(what string, err error)) {

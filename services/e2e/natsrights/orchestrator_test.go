@@ -88,16 +88,79 @@ func orchestratorSteps() []step {
 		}},
 		step{"ask whether a client is there", present},
 	)
-	// Whatever is kept of a session can be erased.
-	for _, of := range []struct{ stream, subject string }{
-		{bus.EventsStream, bus.EventSubject(account, "gone")}, {bus.OutboxStream, bus.OutboxSubject(0, account, "gone")}, {bus.TimersStream, "timer.set.*." + account + ".gone"},
+	return append(steps, erasing()...)
+}
+
+// erasing: whatever is kept of a session can be erased.
+func erasing() []step {
+	steps := []step{
+		{"know what was erased", func(ctx context.Context, w *world) error { return w.orchestrator.FollowErased(ctx) }},
+		{"erase keys", func(ctx context.Context, w *world) error {
+			session, key := bus.SessionKeyOf(account, fresh("s")), fresh("k")
+			_, err := w.orchestrator.Sessions.Create(ctx, session, &busv1.SessionRecord{})
+			for _, erase := range []func() (bool, error){
+				func() (bool, error) { return w.orchestrator.Sessions.Erase(ctx, session) },
+				func() (bool, error) {
+					return w.orchestrator.Engagements.Erase(ctx, bus.EngagementKey(account, fresh("s"), "e"))
+				},
+				func() (bool, error) { return w.orchestrator.Index.Erase(ctx, bus.IndexDialog(account, key)) },
+			} {
+				_, eraseErr := erase()
+				err = errors.Join(err, eraseErr)
+			}
+			return err
+		}},
+		{"find and erase tickets", func(ctx context.Context, w *world) error {
+			for i := range 13 {
+				if _, err := w.pod.Tickets.Create(ctx, fresh("t"), &busv1.TicketRecord{Subject: long}, time.Minute); err != nil {
+					return fmt.Errorf("ticket %d: %w", i, err)
+				}
+			}
+			var keys []string
+			if err := w.orchestrator.Tickets.Scan(ctx, func(key string, _ *busv1.TicketRecord, _ time.Time) { keys = append(keys, key) }); err != nil {
+				return err
+			}
+			for _, key := range keys {
+				if found, err := w.orchestrator.Tickets.Erase(ctx, key); err != nil || !found {
+					return fmt.Errorf("found %t: %w", found, err)
+				}
+			}
+			return nil
+		}},
+		{"find and erase what was set aside", func(ctx context.Context, w *world) error {
+			if _, err := w.ingest.PublishUnrouted(ctx, &busv1.UnroutedRecord{Account: account}, fresh("u")); err != nil {
+				return err
+			}
+			var found uint64
+			if err := w.orchestrator.ScanUnrouted(ctx, account, 0, func(sequence uint64, _ *busv1.UnroutedRecord) error { found = sequence; return nil }); err != nil {
+				return err
+			}
+			return w.orchestrator.EraseMessage(ctx, bus.UnroutedStream, found)
+		}},
+	}
+	for stream, write := range map[string]func(ctx context.Context, w *world, session string) (filter string, err error){
+		bus.EventsStream: func(ctx context.Context, w *world, session string) (string, error) {
+			return bus.EventSubject(account, session), publish(ctx, w.orchestrator, session)
+		},
+		bus.OutboxStream: func(ctx context.Context, w *world, session string) (string, error) {
+			_, err := w.orchestrator.PublishOutbox(ctx, &busv1.OutboxEntry{Account: account, SessionId: session}, fresh("m"))
+			return bus.OutboxOf(account, session), err
+		},
+		bus.TimersStream: func(ctx context.Context, w *world, session string) (string, error) {
+			t := bus.Timer{Kind: "idle", Account: account, Session: session}
+			return bus.TimersOf(account, session), w.orchestrator.SetTimer(ctx, t, time.Now().Add(time.Hour))
+		},
 	} {
-		steps = append(steps, step{"erase a session from " + of.stream, func(ctx context.Context, w *world) error {
-			s, err := w.orchestrator.JS.Stream(ctx, of.stream)
+		steps = append(steps, step{"erase a session from " + stream, func(ctx context.Context, w *world) error {
+			filter, err := write(ctx, w, fresh("s"))
 			if err != nil {
 				return err
 			}
-			return s.Purge(ctx, jetstream.WithPurgeSubject(of.subject))
+			if n, err := w.orchestrator.EraseSubject(ctx, stream, filter); err != nil || n != 1 {
+				return fmt.Errorf("erased %d: %w", n, err)
+			}
+			_, err = w.orchestrator.CountSubject(ctx, stream, filter)
+			return err
 		}})
 	}
 	return steps

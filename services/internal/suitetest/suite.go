@@ -21,11 +21,12 @@ const (
 
 // Suite is a running suite with its addresses.
 type Suite struct {
-	HTTP    string // gateway, as http://host:port
-	GRPC    string // gateway, as host:port
-	Webhook string // webhook-ingest, as http://host:port
-	Sandbox string // AXP sandbox, as http://host:port
-	Admin   string // an admin port, as http://host:port
+	HTTP    string   // gateway, as http://host:port
+	GRPC    string   // gateway, as host:port
+	Webhook string   // webhook-ingest, as http://host:port
+	Sandbox string   // AXP sandbox, as http://host:port
+	Admin   string   // an admin port, as http://host:port
+	Admins  []string // the admin ports of separate processes
 
 	Logs *Logs  // of the one process
 	Stop func() // ends the one process; the test's end does it, too
@@ -36,12 +37,32 @@ type Suite struct {
 	natsURL                                             string
 }
 
+// Environment is what the separate processes are started with, and more: key,
+// value, key, value. For commands that are called beside them.
+func (s *Suite) Environment(more ...string) []string {
+	var out []string
+	for k, v := range s.env {
+		out = append(out, k+"="+v)
+	}
+	for i := 0; i < len(more); i += 2 {
+		out = append(out, more[i]+"="+more[i+1])
+	}
+	return out
+}
+
+// Bin is the folder of the separate processes' commands.
+func (s *Suite) Bin() string { return s.bin }
+
+// NATSURL is the address of the separate processes' NATS server.
+func (s *Suite) NATSURL() string { return s.natsURL }
+
 // Desk is the sandbox's agent desk, with an agent of that name.
 func (s *Suite) Desk(name string) Desk { return Desk{URL: s.Sandbox, Name: name} }
 
 // StartProcesses runs NATS, the three services and the sandbox as processes of
-// their own, as in production; the automatic agent is off.
-func StartProcesses(t testing.TB) *Suite {
+// their own, as in production; the automatic agent is off. Settings are added to
+// the environment of all of them: key, value, key, value.
+func StartProcesses(t testing.TB, settings ...string) *Suite {
 	t.Helper()
 	bin := Binaries(t, "./gateway/cmd/gateway", "./session-orchestrator/cmd/session-orchestrator",
 		"./webhook-ingest/cmd/webhook-ingest", "./axp-sandbox/cmd/axp-sandbox", "github.com/nats-io/nats-server/v2")
@@ -59,6 +80,7 @@ func StartProcesses(t testing.TB) *Suite {
 	s := &Suite{
 		HTTP: "http://" + httpAddr, GRPC: grpcAddr, Webhook: "http://" + hook, Sandbox: "http://" + sandbox,
 		Admin: "http://" + adminGateway, bin: bin, natsURL: "nats://" + natsAddr,
+		Admins: []string{"http://" + adminGateway, "http://" + adminIngest, "http://" + adminOrch},
 	}
 	s.env = map[string]string{
 		"NATS_URL": s.natsURL, "OUTBOX_PARTITIONS": "4", "LOG_LEVEL": "debug",
@@ -70,6 +92,10 @@ func StartProcesses(t testing.TB) *Suite {
 		"GATEWAY_GRPC_ADDR": grpcAddr, "GATEWAY_HTTP_ADDR": httpAddr, "WEBHOOK_ADDR": hook,
 		"SANDBOX_ADDR": sandbox, "SANDBOX_AUTO_AGENT": "false", "SANDBOX_RETRY_DELAY": "300ms",
 	}
+	for i := 0; i < len(settings); i += 2 {
+		s.env[settings[i]] = settings[i+1]
+	}
+	s.Sandbox = "http://" + s.env["SANDBOX_ADDR"]
 	with := func(extra ...string) map[string]string {
 		env := map[string]string{}
 		maps.Copy(env, s.env)

@@ -11,13 +11,15 @@ import (
 	"github.com/axpchat/connector/services/connector"
 	"github.com/axpchat/connector/services/connector/dev"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+	orchestrator "github.com/axpchat/connector/services/session-orchestrator"
 )
 
 func main() { os.Exit(lifecycle.Main("connector-dev", run)) }
 
 func run(ctx context.Context, env lifecycle.Env) error {
 	cfg := dev.Defaults()
-	if handled, err := env.Command(&cfg); handled || err != nil {
+	erase := orchestrator.EraseCommand(ctx, env, os.Stdin, &cfg, &cfg.Connector.Orchestrator.Operator)
+	if handled, err := env.Command(&cfg, erase); handled || err != nil {
 		return err
 	}
 	return connector.Main(ctx, env, &cfg.Connector, func(ctx context.Context, p connector.Params) (*connector.Connector, error) {

@@ -8,13 +8,15 @@ import (
 
 	"github.com/axpchat/connector/services/connector"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+	orchestrator "github.com/axpchat/connector/services/session-orchestrator"
 )
 
 func main() { os.Exit(lifecycle.Main("connector", run)) }
 
 func run(ctx context.Context, env lifecycle.Env) error {
 	var cfg connector.Config
-	if handled, err := env.Command(&cfg); handled || err != nil {
+	erase := orchestrator.EraseCommand(ctx, env, os.Stdin, &cfg, &cfg.Orchestrator.Operator)
+	if handled, err := env.Command(&cfg, erase); handled || err != nil {
 		return err
 	}
 	return connector.Main(ctx, env, &cfg, func(ctx context.Context, p connector.Params) (*connector.Connector, error) {

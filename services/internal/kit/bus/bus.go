@@ -102,6 +102,7 @@ type Bus struct {
 	Sent        *Store[*busv1.SentRecord]
 	Tickets     *Store[*busv1.TicketRecord]
 	Secrets     *Store[*busv1.SecretAgreement]
+	Erasures    *Store[*busv1.ErasureRecord]
 
 	cfg        Config
 	log        *slog.Logger
@@ -109,6 +110,8 @@ type Bus struct {
 	outbox     lazyStream
 	uses       Uses
 	denials    *denials
+
+	erased erased
 
 	mu          sync.Mutex
 	reconnected map[int]func()
@@ -246,6 +249,7 @@ func (b *Bus) Ready(context.Context) error {
 
 // Close sends what is buffered and closes the connection.
 func (b *Bus) Close() error {
+	b.erased.close()
 	err := b.NC.FlushTimeout(time.Second)
 	b.NC.Close()
 	if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrConnectionReconnecting) || errors.Is(err, nats.ErrTimeout) {

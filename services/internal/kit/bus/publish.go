@@ -32,7 +32,8 @@ type Ack struct {
 
 // PublishEvent stores an event in its session's journal. It returns when the
 // event is stored, and repeats under the same id until ctx ends (5 s where it
-// has no deadline): a change of leader stops storing for some seconds.
+// has no deadline): a change of leader stops storing for some seconds. It fails
+// with ErrErased where the session was erased.
 func (b *Bus) PublishEvent(ctx context.Context, rec *busv1.EventRecord) (Ack, error) {
 	ev := rec.GetEvent()
 	if !ValidToken(rec.GetAccount()) || !ValidToken(ev.GetSessionId()) {
@@ -40,6 +41,9 @@ func (b *Bus) PublishEvent(ctx context.Context, rec *busv1.EventRecord) (Ack, er
 	}
 	if ev.GetEventId() == "" {
 		return Ack{}, errors.New("bus: event has no id")
+	}
+	if b.WasErased(rec.GetAccount(), ev.GetSessionId()) {
+		return Ack{}, ErrErased
 	}
 	data, err := proto.Marshal(rec)
 	if err != nil {
@@ -62,9 +66,13 @@ func EventKind(rec *busv1.EventRecord) string {
 }
 
 // PublishOutbox stores an entry in the outbox, in the partition of its session.
+// It fails with ErrErased where the session was erased.
 func (b *Bus) PublishOutbox(ctx context.Context, e *busv1.OutboxEntry, msgID string) (Ack, error) {
 	if !ValidToken(e.GetAccount()) || !ValidToken(e.GetSessionId()) {
 		return Ack{}, ErrInvalidToken
+	}
+	if b.WasErased(e.GetAccount(), e.GetSessionId()) {
+		return Ack{}, ErrErased
 	}
 	data, err := proto.Marshal(e)
 	if err != nil {

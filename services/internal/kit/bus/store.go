@@ -54,6 +54,7 @@ func (b *Bus) openStores() {
 	b.Sent = newStore(b, IndexBucket, func() *busv1.SentRecord { return &busv1.SentRecord{} })
 	b.Tickets = newStore(b, TicketsBucket, func() *busv1.TicketRecord { return &busv1.TicketRecord{} })
 	b.Secrets = newStore(b, IndexBucket, func() *busv1.SecretAgreement { return &busv1.SecretAgreement{} })
+	b.Erasures = newStore(b, IndexBucket, func() *busv1.ErasureRecord { return &busv1.ErasureRecord{} })
 }
 
 func newStore[T proto.Message](b *Bus, bucket string, empty func() T) *Store[T] {
@@ -319,11 +320,16 @@ func (s *Store[T]) All(ctx context.Context, f func(T)) error {
 
 // Scan is All with the keys, and when each value was stored, by NATS's clock.
 func (s *Store[T]) Scan(ctx context.Context, f func(key string, v T, stored time.Time)) error {
+	return s.ScanOf(ctx, ">", f)
+}
+
+// ScanOf is Scan for the keys that match.
+func (s *Store[T]) ScanOf(ctx context.Context, filter string, f func(key string, v T, stored time.Time)) error {
 	kv, err := s.open(ctx)
 	if err != nil {
 		return err
 	}
-	w, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+	w, err := kv.Watch(ctx, filter, jetstream.IgnoreDeletes())
 	if err != nil {
 		return fmt.Errorf("read bucket %s: %w", s.bucket, err)
 	}

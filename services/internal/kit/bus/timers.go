@@ -32,10 +32,14 @@ func (t Timer) subject() string { return t.Kind + "." + t.Account + "." + t.Sess
 // SetTimer has a timer come due at a time, in place of the time that was set
 // before; a time that is past is due at once. It survives restarts, and one
 // replica gets it, up to half a second late. It can come due while it is being
-// set anew, and more than once: whoever gets it reads the record before acting.
+// set anew, and more than once: whoever gets it reads the record before acting. It
+// fails with ErrErased where the session was erased.
 func (b *Bus) SetTimer(ctx context.Context, t Timer, at time.Time) error {
 	if !ValidToken(t.Kind) || !ValidToken(t.Account) || !ValidToken(t.Session) {
 		return ErrInvalidToken
+	}
+	if b.WasErased(t.Account, t.Session) {
+		return ErrErased
 	}
 	msg := nats.NewMsg(timerSet + t.subject())
 	msg.Header.Set(headerSchedule, "@at "+at.UTC().Format(time.RFC3339Nano))

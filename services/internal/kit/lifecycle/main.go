@@ -118,6 +118,8 @@ type Subcommand struct {
 	Name string
 	// Help says in a line what it does.
 	Help string
+	// Args lets arguments follow the name, which Run reads itself.
+	Args bool
 	// Run carries it out.
 	Run func() error
 }
@@ -159,7 +161,7 @@ func (e Env) Command(cfg any, own ...Subcommand) (handled bool, err error) {
 	case "help", "--help", "-help", "-h":
 		return true, e.print(usage, e.Name, help(own))
 	default:
-		if i := slices.IndexFunc(own, func(s Subcommand) bool { return strings.Join(e.Args, " ") == s.Name }); i >= 0 {
+		if i := slices.IndexFunc(own, func(s Subcommand) bool { return e.Args[0] == s.Name && (len(e.Args) == 1 || s.Args) }); i >= 0 {
 			return true, own[i].Run()
 		}
 		return true, fmt.Errorf("unknown arguments %q; try %s help", e.Args, e.Name)

@@ -38,7 +38,8 @@ func main() { os.Exit(lifecycle.Main("session-orchestrator", run)) }
 
 func run(ctx context.Context, env lifecycle.Env) (err error) {
 	var s settings
-	if handled, err := env.Command(&s, provisioning(ctx, env)); handled || err != nil {
+	erase := orchestrator.EraseCommand(ctx, env, os.Stdin, &s, &s.Orchestrator.Operator)
+	if handled, err := env.Command(&s, provisioning(ctx, env), erase); handled || err != nil {
 		return err
 	}
 	cfg := s.Orchestrator

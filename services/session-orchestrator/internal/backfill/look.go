@@ -191,6 +191,9 @@ func (f *Filler) store(ctx context.Context, rec *busv1.EngagementRecord, m *axp.
 	r.Place(e.GetSessionId(), e.GetEngagementId(), timestamppb.New(f.p.Now()))
 	r.Event.Backfilled = true
 	ack, err := f.p.Bus.PublishEvent(ctx, &busv1.EventRecord{Account: rec.GetAccount(), Event: r.Event})
+	if errors.Is(err, bus.ErrErased) {
+		return false, nil
+	}
 	return err == nil && !ack.Duplicate, err
 }
 

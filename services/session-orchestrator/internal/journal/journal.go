@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -192,6 +193,9 @@ func (j *Journal) publish(ctx context.Context, account string, ev *axpchatv1.Eve
 		ev.EventTime = now
 	}
 	_, err := j.bus.PublishEvent(ctx, &busv1.EventRecord{Account: account, Event: ev})
+	if errors.Is(err, bus.ErrErased) {
+		return nil // nobody is left to be told
+	}
 	return err
 }
 

@@ -7,6 +7,9 @@
 // that cannot be worked now comes again; one that never can be is dropped and
 // counted.
 //
+// An event of a session that was erased, a late callback, is overwritten at once
+// and counted.
+//
 // It ignores what the orchestrator itself writes, and calls AXP only through
 // Surplus, for a dialog that nobody wants.
 package projector
@@ -61,6 +64,7 @@ type Projector struct {
 	p        Params
 	poison   metric.Int64Counter
 	retried  metric.Int64Counter
+	dropped  metric.Int64Counter
 	slots    chan struct{}
 	group    sync.WaitGroup
 	stopping chan struct{}
@@ -78,8 +82,12 @@ func New(p Params) (*Projector, error) {
 	if err != nil {
 		return nil, err
 	}
+	dropped, err := p.Meter.Int64Counter("axpchat_erased_events", metric.WithDescription("Events that came for sessions which were erased, and were removed."))
+	if err != nil {
+		return nil, err
+	}
 	return &Projector{
-		p: p, poison: poison, retried: retried, slots: make(chan struct{}, concurrency),
+		p: p, poison: poison, retried: retried, dropped: dropped, slots: make(chan struct{}, concurrency),
 		stopping: make(chan struct{}), stopped: make(chan struct{}),
 	}, nil
 }
@@ -169,7 +177,9 @@ func (p *Projector) handle(ctx context.Context, m jetstream.Msg) {
 	}
 	kind := m.Headers().Get(bus.HeaderEvent)
 	var err error
-	if kind == "" || state.Concerns(kind) || carriesFiles(kind) {
+	if s, ok := bus.ParseEventSubject(m.Subject()); ok && p.p.Bus.WasErased(s.Account, s.Session) {
+		err = p.erase(ctx, m)
+	} else if kind == "" || state.Concerns(kind) || carriesFiles(kind) {
 		err = p.decode(ctx, m)
 	}
 	switch {
@@ -206,6 +216,28 @@ func (p *Projector) decode(ctx context.Context, m jetstream.Msg) error {
 	}
 	if state.Concerns(kind) && rec.GetEvent().GetEngagementId() != "" {
 		return p.project(ctx, rec)
+	}
+	return nil
+}
+
+// erase removes an event that came after its session was erased. A dialog that it
+// tells of is wanted by nobody.
+func (p *Projector) erase(ctx context.Context, m jetstream.Msg) error {
+	at, err := m.Metadata()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	if err := p.p.Bus.EraseMessage(ctx, bus.EventsStream, at.Sequence.Stream); err != nil {
+		return err
+	}
+	p.dropped.Add(ctx, 1)
+	rec, err := bus.DecodeRecord(m.Data())
+	if err != nil {
+		return nil //nolint:nilerr // it is gone, whatever it was
+	}
+	ref := records.Ref{Account: rec.GetAccount(), Session: rec.GetEvent().GetSessionId(), Engagement: rec.GetEvent().GetEngagementId()}
+	if created := rec.GetEvent().GetEngagementCreated(); ours(created, ref) {
+		return p.p.Surplus.Surplus(ctx, rec.GetAccount(), created)
 	}
 	return nil
 }

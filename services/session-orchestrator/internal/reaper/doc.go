@@ -16,6 +16,9 @@
 //     surplus one, or one whose end the outbox has given up.
 //   - A turn of an engagement that was stored but that the journal was not told of.
 //
+// And it has the orders to erase sessions and customers gone on with that were left
+// undone.
+//
 // Every step is safe to repeat and to be done by two at a time. The replicas
 // share the sessions, and each does so many steps per second at most: AXP's limits
 // are for customers.

@@ -46,6 +46,12 @@ type Replicas interface {
 	Present() (self string, all []string)
 }
 
+// Erasures are orders to erase a session or a customer.
+type Erasures interface {
+	// Sweep goes on with those that were left undone.
+	Sweep(ctx context.Context, mine func(session string) bool) error
+}
+
 // Params is what New needs; all of it is required.
 type Params struct {
 	Config      Config
@@ -54,6 +60,7 @@ type Params struct {
 	Engagements Engagements
 	Parameters  Overdue
 	Policy      *idle.Policy
+	Erasures    Erasures
 	Replicas    Replicas
 	Log         *slog.Logger
 	Meter       metric.Meter
@@ -140,7 +147,7 @@ func (r *Reaper) Sweep(ctx context.Context) error {
 		return err
 	}
 	r.work(ctx, todo)
-	return nil
+	return r.p.Erasures.Sweep(ctx, mine.Mine)
 }
 
 // old tells whether nobody has worked on something for long.

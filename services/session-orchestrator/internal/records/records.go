@@ -213,6 +213,9 @@ func Unavailable(err error) error {
 	if _, ok := errors.AsType[*errs.Error](err); ok {
 		return err
 	}
+	if errors.Is(err, bus.ErrErased) {
+		return errs.New(axpchatv1.ErrorReason_ERROR_REASON_SESSION_NOT_FOUND, "there is no such session").WithCause(err)
+	}
 	return errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAVAILABLE, "the connector's store can't be reached").WithCause(err)
 }
 

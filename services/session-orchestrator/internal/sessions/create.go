@@ -42,6 +42,9 @@ func (s *Service) Create(ctx context.Context, caller *orchestratorv1.Caller, req
 	if err != nil {
 		return nil, err
 	}
+	if s.bus.WasErased(caller.GetAccount(), rec.GetSession().GetSessionId()) {
+		return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_SESSION_NOT_FOUND, "the session of this request id was erased; use a new one")
+	}
 	ctx, cancel := patience.Detach(ctx)
 	defer cancel()
 

@@ -93,6 +93,33 @@ func (s *Service) Expire(ctx context.Context, account, id string, still func(*bu
 	return err
 }
 
+// Shut ends a session on an operator's order, in AXP as well. It is safe to
+// repeat, and does nothing where there is none.
+func (s *Service) Shut(ctx context.Context, account, id string) error {
+	rec, _, err := s.bus.Sessions.Get(ctx, bus.SessionKeyOf(account, id))
+	switch {
+	case errors.Is(err, bus.ErrNotFound):
+		return nil
+	case err != nil:
+		return records.Unavailable(err)
+	}
+	switch rec.GetSession().GetStatus() {
+	case axpchatv1.SessionStatus_SESSION_STATUS_CLOSED:
+	case axpchatv1.SessionStatus_SESSION_STATUS_CREATING:
+		if s.now().Sub(rec.GetAttemptTime().AsTime()) < patience.Leftover {
+			return errs.New(axpchatv1.ErrorReason_ERROR_REASON_REQUEST_IN_PROGRESS, "the session is still being created").
+				WithRetryAfter(patience.Advice)
+		}
+		_, err = s.close(ctx, rec, axpchatv1.CloseReason_CLOSE_REASON_SYSTEM_CLOSED)
+	default:
+		_, err = s.finish(ctx, account, id, axpchatv1.CloseReason_CLOSE_REASON_SYSTEM_CLOSED, nil)
+	}
+	if err != nil || len(rec.GetSpareAxpSessionIds()) == 0 {
+		return err
+	}
+	return s.DropSpares(ctx, account, id)
+}
+
 // Abandon removes a session whose creation a crash has left half-made, so that a
 // repeat of the request starts afresh. AXP can't be asked whether it has one: it
 // knows no way from our id to its own.

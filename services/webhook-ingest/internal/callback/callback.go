@@ -298,6 +298,9 @@ func (h *Handler) journal(ctx context.Context, c *call, event *normalise.Result,
 		return resultDuplicate, nil
 	}
 	ack, err := h.p.Store.PublishEvent(ctx, &busv1.EventRecord{Account: c.account, Event: event.Event})
+	if errors.Is(err, bus.ErrErased) {
+		return resultErased, nil // a copy would be dropped as well
+	}
 	if err != nil {
 		return "", h.notStored(ctx, c.account, event.Type, err)
 	}

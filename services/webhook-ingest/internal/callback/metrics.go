@@ -15,6 +15,7 @@ import (
 const (
 	resultStored      = "stored"
 	resultDuplicate   = "duplicate"
+	resultErased      = "erased"
 	resultUnrouted    = "unrouted"
 	resultKey         = "wrong-key"
 	resultPath        = "wrong-path"
