@@ -25,7 +25,7 @@ func (b *Bus) SessionFromLeader(ctx context.Context, key string) ([]byte, uint64
 	return b.Sessions.askLeader(ctx, key)
 }
 
-// LoseAnswers makes updates of sessions take effect, or not, without an answer
+// LoseAnswers makes creations and updates of sessions take effect, or not, without an answer
 // for as long as lost says so.
 func (b *Bus) LoseAnswers(ctx context.Context, lost func() (lose, apply bool)) error {
 	kv, err := b.Sessions.open(ctx)
@@ -80,3 +80,18 @@ func (d Denials) Err() error { return d.d.err() }
 
 // Forget is called between connections.
 func (d Denials) Forget() { d.d.forget() }
+
+// Create implements jetstream.KeyValue.
+func (l *lossy) Create(ctx context.Context, key string, value []byte, opts ...jetstream.KVCreateOpt) (uint64, error) {
+	lose, apply := l.lost()
+	if !lose {
+		return l.KeyValue.Create(ctx, key, value, opts...)
+	}
+	if apply {
+		if _, err := l.KeyValue.Create(ctx, key, value, opts...); err != nil {
+			return 0, err
+		}
+	}
+	<-ctx.Done()
+	return 0, ctx.Err()
+}

@@ -158,7 +158,8 @@ func (s *Store[T]) askLeader(ctx context.Context, key string) (data []byte, rev 
 }
 
 // Create stores a value under a new key; ErrExists where the key is there. A
-// ttl, at least 1 s, lets the key expire.
+// ttl, at least 1 s, lets the key expire. As with Update an answer that does not
+// come is not waited for: where the very same value is there then, it is ours.
 func (s *Store[T]) Create(ctx context.Context, key string, v T, ttl ...time.Duration) (uint64, error) {
 	kv, err := s.open(ctx)
 	if err != nil {
@@ -172,14 +173,48 @@ func (s *Store[T]) Create(ctx context.Context, key string, v T, ttl ...time.Dura
 	if len(ttl) > 0 {
 		opts = append(opts, jetstream.KeyTTL(ttl[0]))
 	}
-	rev, err := kv.Create(ctx, key, data, opts...)
-	if errors.Is(err, jetstream.ErrKeyExists) {
+	var rev uint64
+	tried := false
+	err = patiently(ctx, func(ctx context.Context) error {
+		if tried {
+			if rev, err = s.created(ctx, key, data); err != nil || rev > 0 {
+				return err
+			}
+		}
+		rev, err = kv.Create(ctx, key, data, opts...)
+		if errors.Is(err, jetstream.ErrKeyExists) {
+			err = ErrExists
+			if tried { // by our own first attempt, perhaps
+				rev, err = s.created(ctx, key, data)
+			}
+		}
+		tried = true
+		return err
+	})
+	if errors.Is(err, ErrExists) {
 		return 0, ErrExists
 	}
 	if err != nil {
 		return 0, fmt.Errorf("create in bucket %s: %w", s.bucket, err)
 	}
 	return rev, nil
+}
+
+// created finds out what became of a creation without an answer: it returns the
+// revision where the value is there, 0 where there is none, and ErrExists where
+// it is another one.
+func (s *Store[T]) created(ctx context.Context, key string, data []byte) (uint64, error) {
+	have, rev, err := s.askLeader(ctx, key)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case bytes.Equal(have, data):
+		return rev, nil
+	default:
+		return 0, ErrExists
+	}
 }
 
 // Update replaces the value of a revision; ErrConflict where it has changed.

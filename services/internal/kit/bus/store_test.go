@@ -115,6 +115,57 @@ func TestAnUpdateWithoutAnAnswer(t *testing.T) {
 	}
 }
 
+// TestACreationWithoutAnAnswer likewise.
+func TestACreationWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		apply bool // the lost one was stored
+		other bool // somebody else was faster
+		want  error
+	}{
+		{"it was stored", true, false, nil},
+		{"it was not stored", false, false, nil},
+		{"somebody else was faster", false, true, bus.ErrExists},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := bustest.Server(t)
+			b := bustest.Connect(t, s, bustest.Config())
+			quick := bustest.Connect(t, s, bustest.Config())
+			ctx, key := t.Context(), bus.SessionKeyOf("ABCDEF", "s1")
+			lose := true
+			err := b.LoseAnswers(ctx, func() (bool, bool) {
+				first := lose
+				lose = false
+				if first && c.other {
+					if _, err := quick.Sessions.Create(ctx, key, &busv1.SessionRecord{Subject: "eve"}); err != nil {
+						t.Error(err)
+					}
+				}
+				return first, c.apply
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			rev, err := b.Sessions.Create(ctx, key, &busv1.SessionRecord{Subject: "ada"})
+			if !errors.Is(err, c.want) {
+				t.Fatalf("got %v, want %v", err, c.want)
+			}
+			got, at, err := b.Sessions.Get(ctx, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.want == nil && (at != rev || got.GetSubject() != "ada") {
+				t.Errorf("revision %d holds %q, the creation said %d", at, got.GetSubject(), rev)
+			}
+			if c.want != nil && got.GetSubject() != "eve" {
+				t.Errorf("the other one's value is gone: %q", got.GetSubject())
+			}
+		})
+	}
+}
+
 // TestChangesOfSessionsAreTold also where the bucket is an older version's.
 func TestChangesOfSessionsAreTold(t *testing.T) {
 	server, cfg := bustest.Server(t), bustest.Config()

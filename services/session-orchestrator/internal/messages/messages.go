@@ -168,13 +168,19 @@ func entry(session *busv1.SessionRecord, rec *busv1.EngagementRecord, req *axpch
 	}
 }
 
+// tellTime bounds how long an answer waits for the journal.
+const tellTime = 2 * time.Second
+
 // store makes the message durable. The journal's word of it is not worth
-// failing for: the outbox's worker writes it as well, before it sends.
+// failing for, nor waiting for long: the outbox's worker writes it as well,
+// before it sends.
 func (s *Service) store(ctx context.Context, e *busv1.OutboxEntry) (*axpchatv1.Message, error) {
 	if _, err := s.bus.PublishOutbox(ctx, e, e.GetAccount()+"."+e.GetSenderSessionId()+"."+e.GetMessage().GetMessageId()); err != nil {
 		return nil, records.Unavailable(err)
 	}
-	if err := s.journal.Accepted(ctx, e); err != nil {
+	telling, cancel := context.WithTimeout(ctx, tellTime)
+	defer cancel()
+	if err := s.journal.Accepted(telling, e); err != nil {
 		s.log.WarnContext(ctx, "an accepted message is not in the journal yet", "error", err)
 	}
 	return journal.Message(e), nil
