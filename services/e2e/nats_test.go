@@ -29,7 +29,7 @@ func TestStoryWithAUserForEachService(t *testing.T) {
 			t.Errorf("%s was denied something", name)
 		}
 	}
-	for _, admin := range s.Admins {
+	for _, admin := range s.admins {
 		if metrics := page(t, admin+"/metrics"); strings.Contains(metrics, "axpchat_nats_denied") || !strings.Contains(metrics, "# ") {
 			t.Errorf("%s counts denials, or nothing", admin)
 		}
@@ -66,6 +66,8 @@ type secured struct {
 	bin  string
 	ca   *tlsxtest.Authority
 	nats string // address
+	// admins are the admin ports of gateway, webhook-ingest and session-orchestrator.
+	admins []string
 }
 
 func startSecured(t *testing.T) *secured {
@@ -74,8 +76,8 @@ func startSecured(t *testing.T) *secured {
 	natsAddr, sandbox, grpcAddr, httpAddr, hook, orch := addr[0], addr[1], addr[2], addr[3], addr[4], addr[5]
 	s := &secured{t: t, ca: tlsxtest.NewAuthority(t), nats: natsAddr, Suite: &suitetest.Suite{
 		HTTP: "http://" + httpAddr, GRPC: grpcAddr, Webhook: "http://" + hook, Sandbox: "http://" + sandbox,
-		Admin: "http://" + addr[6], Admins: []string{"http://" + addr[6], "http://" + addr[7], "http://" + addr[8]},
-	}}
+		Admin: "http://" + addr[6],
+	}, admins: []string{"http://" + addr[6], "http://" + addr[7], "http://" + addr[8]}}
 	s.bin = suitetest.Binaries(t, "./gateway/cmd/gateway", "./session-orchestrator/cmd/session-orchestrator",
 		"./webhook-ingest/cmd/webhook-ingest", "./axp-sandbox/cmd/axp-sandbox", "github.com/nats-io/nats-server/v2")
 	s.startNATS()
@@ -98,7 +100,7 @@ func startSecured(t *testing.T) *secured {
 		"ORCHESTRATOR_ADDR": orch, "GATEWAY_GRPC_ADDR": grpcAddr, "GATEWAY_HTTP_ADDR": httpAddr, "ADMIN_ADDR": addr[6], "NATS_API_PREFIX": "axpchat.api",
 	}))
 	for i, p := range []*suitetest.Process{s.Gateway, s.Ingest, s.Orchestrator} {
-		suitetest.WaitReady(t, p, s.Admins[i]+"/healthz/ready")
+		suitetest.WaitReady(t, p, s.admins[i]+"/healthz/ready")
 	}
 	return s
 }
