@@ -22,7 +22,7 @@ func (r *rig) readiness() func() (status int, health struct {
 	Components map[string]string
 }) {
 	r.t.Helper()
-	admin, err := telemetry.NewAdmin("127.0.0.1:0", false, telemetry.Nop(), lifecycle.Readiness(r.o.Components()...)) //nolint:contextcheck // it binds an address and is done
+	admin, err := telemetry.NewAdmin("127.0.0.1:0", false, telemetry.Nop(), lifecycle.Readiness(r.o.Components()...))
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -128,7 +128,7 @@ type Subcommand struct {
 func help(own []Subcommand) string {
 	var b strings.Builder
 	for _, s := range own {
-		_, _ = fmt.Fprintf(&b, "  %-14s %s\n", s.Name, s.Help) // never fails
+		_, _ = fmt.Fprintf(&b, "  %-16s %s\n", s.Name, s.Help) // never fails
 	}
 	return b.String()
 }
@@ -181,11 +181,11 @@ Without a command %[1]s runs until it gets SIGINT or SIGTERM; it then drains and
 ends. A second signal ends it at once.
 
 Commands:
-%[2]s  config check   check the configuration and say what is wrong with it
-  config print   print the effective configuration, secrets masked
-  config doc     print the reference of all settings in Markdown
-  version        print the version
-  help           print this text
+%[2]s  config check     check the configuration and say what is wrong with it
+  config print     print the effective configuration, secrets masked
+  config doc       print the reference of all settings in Markdown
+  version          print the version
+  help             print this text
 
 Settings come from environment variables, over the YAML file that CONFIG_FILE
 names, over the defaults. For a secret KEY, KEY_FILE may name a file with it.

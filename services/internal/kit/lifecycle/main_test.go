@@ -68,7 +68,7 @@ func TestCommands(t *testing.T) {
 		{"version", nil, "version", 0, false, "demo " + Version() + " (go", ""},
 		{"--version", nil, "--version", 0, false, "demo ", ""},
 		{"help", nil, "--help", 0, false, "config check", ""},
-		{"help names its own", nil, "help", 0, false, "\n  tidy           put things in order\n  config check   check", ""},
+		{"help names its own", nil, "help", 0, false, "\n  tidy             put things in order\n  config check     check", ""},
 		{"a command of its own needs no configuration", bad, "tidy", 0, false, "tidied\n", ""},
 		{"anything else", good, "sing loud", 1, false, "", "demo: unknown arguments [\"sing\" \"loud\"]; try demo help\n"},
 	} {

@@ -38,7 +38,7 @@ func main() { os.Exit(lifecycle.Main("webhook-ingest", run)) }
 
 func run(ctx context.Context, env lifecycle.Env) (err error) {
 	var cfg settings
-	if handled, err := env.Command(&cfg); handled || err != nil {
+	if handled, err := env.Command(&cfg, unrouted(ctx, env)...); handled || err != nil {
 		return err
 	}
 	log := logx.New(env.Stderr, cfg.Log, env.Name)

@@ -255,11 +255,11 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, *refusal
 
 // keep finds the event's place and stores it there.
 func (h *Handler) keep(ctx context.Context, c *call, event *normalise.Result) (string, *refusal) {
-	if a := event.Keys.Account; a != "" && !strings.EqualFold(a, c.account) {
-		return h.suspect(ctx, c, causeAccount, event.Type, refuse(http.StatusForbidden, resultAccount, "the event belongs to another account than the path"))
-	}
-	if p := event.Keys.ChannelProvider; p != "" && len(h.p.ChannelProviders) > 0 && !slices.Contains(h.p.ChannelProviders, p) {
-		return h.setAside(ctx, c, causeProvider, event.Type)
+	switch cause := h.foreign(c, event); cause {
+	case causeAccount:
+		return h.suspect(ctx, c, cause, event.Type, refuse(http.StatusForbidden, resultAccount, "the event belongs to another account than the path"))
+	case causeProvider:
+		return h.setAside(ctx, c, cause, event.Type)
 	}
 	target, err := h.find(ctx, c, &event.Keys)
 	switch {
@@ -276,6 +276,18 @@ func (h *Handler) keep(ctx context.Context, c *call, event *normalise.Result) (s
 		return h.setAside(ctx, c, causeStaffOnly, event.Type)
 	}
 	return h.journal(ctx, c, event, target)
+}
+
+// foreign tells why an event is none of ours, whoever its session is; empty: it may
+// be.
+func (h *Handler) foreign(c *call, event *normalise.Result) string {
+	if a := event.Keys.Account; a != "" && !strings.EqualFold(a, c.account) {
+		return causeAccount
+	}
+	if p := event.Keys.ChannelProvider; p != "" && len(h.p.ChannelProviders) > 0 && !slices.Contains(h.p.ChannelProviders, p) {
+		return causeProvider
+	}
+	return ""
 }
 
 // find leaves some of the time for storing, where it takes any at all.
