@@ -18,7 +18,6 @@ import (
 // deploy/nats: every process with a certificate of its own, and just the rights
 // that come with it. Nothing may be denied to anybody.
 func TestStoryWithAUserForEachService(t *testing.T) {
-	t.Parallel()
 	if testing.Short() {
 		t.Skip("builds and runs six processes")
 	}

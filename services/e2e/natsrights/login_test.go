@@ -216,7 +216,8 @@ func TestWhatIsStoredCannotBeReadFromTheDisk(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			c := start(t, tlsxtest.NewAuthority(t), tt.change)
+			dir := t.TempDir()
+			c := start(t, tlsxtest.NewAuthority(t), func(o *server.Options) { o.StoreDir = dir }, tt.change)
 			w, err := c.join(ctx, t, "")
 			if err != nil {
 				t.Fatal(err)
@@ -226,10 +227,11 @@ func TestWhatIsStoredCannotBeReadFromTheDisk(t *testing.T) {
 			if _, err := w.ingest.PublishEvent(ctx, e); err != nil {
 				t.Fatal(err)
 			}
+			w.close()
 			c.server.Shutdown()
 			c.server.WaitForShutdown()
 			found, files := false, 0
-			err = filepath.WalkDir(os.Getenv("NATS_STORE_DIR"), func(path string, d fs.DirEntry, err error) error {
+			err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 				if err != nil || d.IsDir() {
 					return err
 				}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -54,7 +55,7 @@ func start(t *testing.T, ca *tlsxtest.Authority, changes ...func(*server.Options
 		"NATS_SERVER_NAME": "test", "NATS_CERT_FILE": files.Cert, "NATS_KEY_FILE": files.Key, "NATS_CA_FILE": files.CA,
 		"NATS_STORE_DIR": t.TempDir(), "NATS_STORE_KEY": "k0123456789abcdef", "NATS_MONITORING_ADDR": "127.0.0.1:8222",
 	} {
-		t.Setenv(key, value)
+		t.Setenv(key, strconv.Quote(value)) // a comma would end it
 	}
 	opts, err := server.ProcessConfigFile(filepath.Join("..", "..", "..", "deploy", "nats", "nats.conf"))
 	if err != nil {

@@ -23,6 +23,13 @@ type world struct {
 	provisioner                        []nats.Option
 }
 
+// close ends all connections: a server that leaves waits for its clients.
+func (w *world) close() {
+	for _, b := range []*bus.Bus{w.orchestrator, w.gateway, w.pod, w.ingest} {
+		_ = b.Close() // the test's end does it again
+	}
+}
+
 // step is something that a service does, by the bus's own ways.
 type step struct {
 	name string

@@ -8,9 +8,11 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
@@ -32,20 +34,34 @@ func NewReader(b *bus.Bus) *Reader { return &Reader{bus: b} }
 // SESSION_NOT_FOUND, also where the session is somebody else's: nobody learns
 // that it exists.
 func (r *Reader) Owned(ctx context.Context, p *auth.Principal, session string) (*busv1.SessionRecord, error) {
+	rec, _, err := r.Look(ctx, p, session)
+	return rec, err
+}
+
+// Look is Owned with the record's revision: a replica may answer with an older one
+// than Watch has told of.
+func (r *Reader) Look(ctx context.Context, p *auth.Principal, session string) (*busv1.SessionRecord, uint64, error) {
 	if !bus.ValidToken(p.Account) || !bus.ValidToken(session) {
-		return nil, notFound()
+		return nil, 0, notFound()
 	}
-	rec, _, err := r.bus.Sessions.Get(ctx, bus.SessionKeyOf(p.Account, session))
+	rec, revision, err := r.bus.Sessions.Get(ctx, bus.SessionKeyOf(p.Account, session))
 	if errors.Is(err, bus.ErrNotFound) {
-		return nil, notFound()
+		return nil, 0, notFound()
 	}
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, 0, unavailable(err)
 	}
 	if rec.GetSubject() != p.Subject || p.Subject == "" {
-		return nil, notFound()
+		return nil, 0, notFound()
 	}
-	return rec, nil
+	return rec, revision, nil
+}
+
+// Revision is the one that a change which Watch tells of has made; 0: it does not
+// say.
+func Revision(change *nats.Msg) uint64 {
+	revision, _ := strconv.ParseUint(change.Header.Get(jetstream.SequenceHeader), 10, 64) // 0 where it is none
+	return revision
 }
 
 // Watch tells by the channel that the session's record has changed, until the

@@ -13,6 +13,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/gateway/internal/auth"
 	"github.com/axpchat/connector/services/gateway/internal/limits"
+	"github.com/axpchat/connector/services/gateway/internal/sessions"
 	"github.com/axpchat/connector/services/internal/kit/errs"
 )
 
@@ -46,6 +47,8 @@ type Stream struct {
 	leave   chan time.Duration // at most one: move, after so long
 	changed <-chan *nats.Msg   // the session's record has changed
 	forget  func()             // ends changed; may be nil
+	record  uint64             // the revision that changed has told of last
+	looks   int                // at a record that is not as new as that
 	place   *limits.Stream     // among the open streams; may be nil
 	joined  int                // how many engagements of other sessions are followed
 
@@ -180,7 +183,7 @@ func (st *Stream) wait(ctx context.Context) occasion {
 	if len(st.changed) > 0 {
 		// It goes first: events that come after the change may be of a journal
 		// that is not followed yet, and must not come in the wrong order.
-		<-st.changed
+		st.record = sessions.Revision(<-st.changed)
 		return recordChanged
 	}
 	select {
@@ -194,7 +197,8 @@ func (st *Stream) wait(ctx context.Context) occasion {
 		return mayPump
 	case st.done = <-st.results:
 		return commandDone
-	case <-st.changed:
+	case change := <-st.changed:
+		st.record = sessions.Revision(change)
 		return recordChanged
 	case st.said = <-next:
 		return frameCame
@@ -263,6 +267,8 @@ func (st *Stream) ring(ctx context.Context) (End, bool) {
 		return st.send(ctx, reminderFrame(st.principal.ExpireTime))
 	case idle:
 		return st.checkIdle()
+	case stale:
+		return st.follow(ctx)
 	case expiry:
 		// turn has looked: a fresh token is being checked, whose answer looks again,
 		// or the clock on the wall has been set back.
@@ -322,17 +328,30 @@ func (st *Stream) pump(ctx context.Context) (more bool, end End, over bool) {
 	return true, End{}, false
 }
 
-// lookAgain bounds the look at a record that has changed.
-const lookAgain = 5 * time.Second
+const (
+	// lookAgain bounds the look at a record that has changed.
+	lookAgain = 5 * time.Second
+	// staleWait is when to look once more at one that came older than it is, and
+	// staleLooks how often at most.
+	staleWait  = 100 * time.Millisecond
+	staleLooks = 20
+)
 
 // follow goes on with the journals of what the session has joined meanwhile.
 // What is queued and not sent yet comes again, from the cursor.
 func (st *Stream) follow(ctx context.Context) (End, bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookAgain)
 	defer cancel()
-	rec, err := st.server.p.Sessions.Owned(ctx, st.r.Principal, st.r.Session)
+	rec, revision, err := st.server.p.Sessions.Look(ctx, st.r.Principal, st.r.Session)
 	if errs.HasReason(err, axpchatv1.ErrorReason_ERROR_REASON_SESSION_NOT_FOUND) {
 		return st.dispossessed()
+	}
+	if err == nil && revision < st.record && st.looks < staleLooks {
+		// A replica has answered that does not have yet what it is all about.
+		st.looks++
+		st.timers.set(stale, staleWait)
+	} else {
+		st.looks = 0
 	}
 	if err != nil || len(rec.GetJoined()) == st.joined {
 		// A record that can't be read now is read again by the next stream.

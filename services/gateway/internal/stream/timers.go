@@ -14,6 +14,7 @@ const (
 	expiry
 	age
 	shutdown // the client was told to move, and its time is over
+	stale    // the session's record may be newer than it was read
 	clocks   // how many there are
 )
 

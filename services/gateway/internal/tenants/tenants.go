@@ -57,6 +57,9 @@ func (c *Config) Validate() []config.Mistake {
 		if !areOrigins(t.AllowedOrigins) {
 			add(key("allowed_origins"), form)
 		}
+		if t.Limits.Streams < 0 {
+			add(key("limit_streams"), "must not be negative")
+		}
 	}
 	return ms
 }
