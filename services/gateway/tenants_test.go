@@ -163,7 +163,7 @@ func TestATicketWorksOnlyForPagesOfItsTenant(t *testing.T) {
 		t.Errorf("our page: %v", err)
 	}
 	for _, origin := range []string{theirs, nobodys} {
-		if err := events(origin); errs.From(err).Reason != axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED {
+		if err := events(origin); err == nil || errs.From(err).Reason != axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED {
 			t.Errorf("a page of %s: %v", origin, err)
 		}
 	}
