@@ -48,6 +48,8 @@ type Params struct {
 	Bus *bus.Bus
 	// Listener is where the gRPC service is served; nil: Config.GRPCAddr.
 	Listener net.Listener
+	// Now is the clock by which chats and messages grow old; nil: the system's.
+	Now func() time.Time
 }
 
 // Orchestrator is the session-orchestrator, built and bound.
@@ -91,6 +93,9 @@ func New(ctx context.Context, p Params) (o *Orchestrator, err error) {
 	if p.Providers == nil {
 		p.Providers = telemetry.Nop()
 	}
+	if p.Now == nil {
+		p.Now = time.Now
+	}
 	ring, err := keyring.New(p.Config.Keyring)
 	if err != nil {
 		return nil, err
@@ -128,7 +133,7 @@ func New(ctx context.Context, p Params) (o *Orchestrator, err error) {
 // build makes the parts. What must be closed is noted as it is made.
 func (o *Orchestrator) build(p Params, ring *keyring.Keyring) (*parts, error) {
 	var (
-		b     = &parts{journal: journal.New(p.Bus, time.Now)}
+		b     = &parts{journal: journal.New(p.Bus, p.Now)}
 		meter = p.Providers.Meter.Meter(instrumentation)
 		err   error
 	)
@@ -150,28 +155,28 @@ func (o *Orchestrator) build(p Params, ring *keyring.Keyring) (*parts, error) {
 		return nil, err
 	}
 	o.closers.Add("watch", b.watch.Close)
-	b.policy = idle.NewPolicy(p.Config.Idle, p.Bus, p.Log, time.Now)
+	b.policy = idle.NewPolicy(p.Config.Idle, p.Bus, p.Log, p.Now)
 	b.parameters, err = parameters.New(parameters.Params{
-		Config: p.Config.Parameters, Bus: p.Bus, Records: b.records, Accounts: b.accounts, Log: p.Log, Meter: meter, Now: time.Now,
+		Config: p.Config.Parameters, Bus: p.Bus, Records: b.records, Accounts: b.accounts, Log: p.Log, Meter: meter, Now: p.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
 	b.engagements, err = engagements.New(engagements.Params{
-		Bus: p.Bus, Records: b.records, Accounts: b.accounts, Minter: b.agreement, Watch: b.watch, Parameters: b.parameters, Policy: b.policy, Log: p.Log, Meter: meter, Now: time.Now,
+		Bus: p.Bus, Records: b.records, Accounts: b.accounts, Minter: b.agreement, Watch: b.watch, Parameters: b.parameters, Policy: b.policy, Log: p.Log, Meter: meter, Now: p.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
 	b.sessions, err = sessions.New(sessions.Params{
 		Bus: p.Bus, Records: b.records, Journal: b.journal, Accounts: b.accounts, Ender: b.engagements,
-		Parameters: b.parameters, Policy: b.policy, Log: p.Log, Meter: meter, Now: time.Now,
+		Parameters: b.parameters, Policy: b.policy, Log: p.Log, Meter: meter, Now: p.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
 	b.messages = messages.New(messages.Params{
-		Bus: p.Bus, Records: b.records, Journal: b.journal, Accounts: b.accounts, Log: p.Log, Now: time.Now,
+		Bus: p.Bus, Records: b.records, Journal: b.journal, Accounts: b.accounts, Log: p.Log, Now: p.Now,
 		Bounds: messages.Bounds{Session: p.Config.Outbox.MaxPerSession, Account: p.Config.Outbox.MaxPerAccount},
 	})
 	b.attachments = attachments.New(p.Bus, b.records, b.accounts)
@@ -186,7 +191,7 @@ func (b *parts) workers(p Params, meter metric.Meter) (err error) {
 	}
 	sender, err := outbox.NewSender(outbox.SenderParams{
 		Config: p.Config.Outbox, Bus: p.Bus, Records: b.records, Journal: b.journal, Watch: b.watch, Accounts: b.accounts,
-		Engagements: b.engagements, Log: p.Log, Meter: meter, Now: time.Now,
+		Engagements: b.engagements, Log: p.Log, Meter: meter, Now: p.Now,
 	})
 	if err != nil {
 		return err
@@ -197,7 +202,7 @@ func (b *parts) workers(p Params, meter metric.Meter) (err error) {
 	}
 	b.backfill, err = backfill.New(backfill.Params{
 		Config: p.Config.Backfill, Bus: p.Bus, Records: b.records, Accounts: b.accounts, Engagements: b.engagements,
-		Replicas: b.outbox, Log: p.Log, Meter: meter, Now: time.Now,
+		Replicas: b.outbox, Log: p.Log, Meter: meter, Now: p.Now,
 	})
 	if err != nil {
 		return err
@@ -209,7 +214,7 @@ func (b *parts) workers(p Params, meter metric.Meter) (err error) {
 func (b *parts) clockwork(p Params, meter metric.Meter) (err error) {
 	b.idle, err = idle.New(idle.Params{
 		Policy: b.policy, Bus: p.Bus, Records: b.records, Journal: b.journal, Engagements: b.engagements, Sessions: b.sessions,
-		Log: p.Log, Meter: meter, Now: time.Now,
+		Log: p.Log, Meter: meter, Now: p.Now,
 	})
 	if err != nil {
 		return err
@@ -220,13 +225,13 @@ func (b *parts) clockwork(p Params, meter metric.Meter) (err error) {
 	if err != nil {
 		return err
 	}
-	b.eraser, err = erase.New(erase.Params{Bus: p.Bus, Sessions: b.sessions, Log: p.Log, Meter: meter, Now: time.Now})
+	b.eraser, err = erase.New(erase.Params{Bus: p.Bus, Sessions: b.sessions, Log: p.Log, Meter: meter, Now: p.Now})
 	if err != nil {
 		return err
 	}
 	b.reaper, err = reaper.New(reaper.Params{
 		Config: p.Config.Reaper, Bus: p.Bus, Erasures: b.eraser, Sessions: b.sessions, Engagements: b.engagements, Parameters: b.parameters,
-		Policy: b.policy, Replicas: b.outbox, Log: p.Log, Meter: meter, Now: time.Now,
+		Policy: b.policy, Replicas: b.outbox, Log: p.Log, Meter: meter, Now: p.Now,
 	})
 	return err
 }

@@ -36,6 +36,7 @@ type rig struct {
 	t      *testing.T
 	axp    *axptest.Double
 	nats   *natsembed.Server
+	now    func() time.Time // nil: the system's
 	bus    *bus.Bus
 	client orchestratorv1.OrchestratorServiceClient
 	o      *orchestrator.Orchestrator
@@ -92,7 +93,7 @@ func (r *rig) start(vars map[string]string) {
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	o, err := orchestrator.New(r.t.Context(), orchestrator.Params{Config: cfg, Log: log, Bus: r.bus, Listener: lis})
+	o, err := orchestrator.New(r.t.Context(), orchestrator.Params{Config: cfg, Log: log, Bus: r.bus, Listener: lis, Now: r.now})
 	if err != nil {
 		r.t.Fatal(err)
 	}
