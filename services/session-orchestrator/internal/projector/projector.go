@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -29,6 +28,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/attachments"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/consume"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/records"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/state"
@@ -61,15 +61,11 @@ type Params struct {
 // Projector is a component of the process: Run once, Drain before the context
 // of Run ends.
 type Projector struct {
-	p        Params
-	poison   metric.Int64Counter
-	retried  metric.Int64Counter
-	dropped  metric.Int64Counter
-	slots    chan struct{}
-	group    sync.WaitGroup
-	stopping chan struct{}
-	stopOnce sync.Once
-	stopped  chan struct{}
+	p       Params
+	poison  metric.Int64Counter
+	retried metric.Int64Counter
+	dropped metric.Int64Counter
+	loop    *consume.Loop
 }
 
 // New makes a projector; it reads nothing before Run.
@@ -86,10 +82,12 @@ func New(p Params) (*Projector, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Projector{
-		p: p, poison: poison, retried: retried, dropped: dropped, slots: make(chan struct{}, concurrency),
-		stopping: make(chan struct{}), stopped: make(chan struct{}),
-	}, nil
+	out := &Projector{p: p, poison: poison, retried: retried, dropped: dropped}
+	out.loop = consume.New(consume.Params{
+		Name: out.Name(), Bus: p.Bus, Stream: bus.EventsStream, Consumer: bus.ProjectorConsumer,
+		Concurrency: concurrency, Ahead: 2 * concurrency, Handle: out.handle, Log: p.Log,
+	})
+	return out, nil
 }
 
 // Name is "projector".
@@ -99,73 +97,10 @@ func (p *Projector) Name() string { return "projector" }
 func (p *Projector) Ready(ctx context.Context) error { return p.p.Bus.Ready(ctx) }
 
 // Run reads until ctx ends.
-func (p *Projector) Run(ctx context.Context) error {
-	defer close(p.stopped)
-	for {
-		if err := p.consume(ctx); err != nil && ctx.Err() == nil {
-			p.p.Log.WarnContext(ctx, "projector's consumer stopped; it is started again", "error", err)
-		}
-		select {
-		case <-p.stopping:
-			<-ctx.Done()
-		default:
-		}
-		if patience.Pause(ctx, time.Second, nil) != nil {
-			break
-		}
-	}
-	p.group.Wait()
-	return nil
-}
+func (p *Projector) Run(ctx context.Context) error { return p.loop.Run(ctx) }
 
 // Drain reads no more and finishes what was begun.
-func (p *Projector) Drain(ctx context.Context) error {
-	p.stopOnce.Do(func() { close(p.stopping) })
-	for range concurrency { // all slots free: nothing is being worked
-		select {
-		case p.slots <- struct{}{}:
-		case <-p.stopped:
-			return nil
-		case <-ctx.Done():
-			return fmt.Errorf("projector: events are still being worked: %w", ctx.Err())
-		}
-	}
-	return nil
-}
-
-func (p *Projector) consume(ctx context.Context) error {
-	ask, cancel := context.WithTimeout(ctx, 5*time.Second)
-	c, err := p.p.Bus.JS.Consumer(ask, bus.EventsStream, bus.ProjectorConsumer)
-	cancel()
-	if err != nil {
-		return err
-	}
-	cc, err := c.Consume(func(m jetstream.Msg) {
-		select {
-		case p.slots <- struct{}{}:
-		case <-p.stopping:
-			return // not acknowledged: another replica gets it
-		case <-ctx.Done():
-			return
-		}
-		p.group.Go(func() {
-			defer func() { <-p.slots }()
-			p.handle(ctx, m)
-		})
-	}, jetstream.PullMaxMessages(2*concurrency))
-	if err != nil {
-		return err
-	}
-	select {
-	case <-ctx.Done():
-	case <-p.stopping:
-	case <-cc.Closed():
-		return errors.New("closed by the server")
-	}
-	cc.Stop()
-	<-cc.Closed()
-	return nil
-}
+func (p *Projector) Drain(ctx context.Context) error { return p.loop.Drain(ctx) }
 
 // handle works one event and tells the server how it went.
 func (p *Projector) handle(ctx context.Context, m jetstream.Msg) {

@@ -12,9 +12,7 @@ package timers
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/consume"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
 )
 
@@ -51,13 +50,9 @@ type Params struct {
 // Worker is a component of the process: Run once, Drain before the context of
 // Run ends.
 type Worker struct {
-	p        Params
-	fired    metric.Int64Counter
-	slots    chan struct{}
-	group    sync.WaitGroup
-	stopping chan struct{}
-	stopOnce sync.Once
-	stopped  chan struct{}
+	p     Params
+	fired metric.Int64Counter
+	loop  *consume.Loop
 }
 
 // New makes a worker; it reads nothing before Run.
@@ -66,9 +61,12 @@ func New(p Params) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{
-		p: p, fired: fired, slots: make(chan struct{}, concurrency), stopping: make(chan struct{}), stopped: make(chan struct{}),
-	}, nil
+	w := &Worker{p: p, fired: fired}
+	w.loop = consume.New(consume.Params{
+		Name: w.Name(), Bus: p.Bus, Stream: bus.TimersStream, Consumer: bus.TimersConsumer,
+		Concurrency: concurrency, Ahead: concurrency, Handle: w.handle, Log: p.Log,
+	})
+	return w, nil
 }
 
 // Name is "timers".
@@ -78,74 +76,10 @@ func (w *Worker) Name() string { return "timers" }
 func (w *Worker) Ready(ctx context.Context) error { return w.p.Bus.Ready(ctx) }
 
 // Run reads until ctx ends.
-func (w *Worker) Run(ctx context.Context) error {
-	defer close(w.stopped)
-	for {
-		if err := w.consume(ctx); err != nil && ctx.Err() == nil {
-			w.p.Log.WarnContext(ctx, "the consumer of timers stopped; it is started again", "error", err)
-		}
-		select {
-		case <-w.stopping:
-			<-ctx.Done()
-		default:
-		}
-		if patience.Pause(ctx, time.Second, nil) != nil {
-			break
-		}
-	}
-	w.group.Wait()
-	return nil
-}
+func (w *Worker) Run(ctx context.Context) error { return w.loop.Run(ctx) }
 
 // Drain reads no more and finishes what was begun.
-func (w *Worker) Drain(ctx context.Context) error {
-	w.stopOnce.Do(func() { close(w.stopping) })
-	for range concurrency { // all slots free: nothing is being worked
-		select {
-		case w.slots <- struct{}{}:
-		case <-w.stopped:
-			return nil
-		case <-ctx.Done():
-			return fmt.Errorf("timers are still being worked: %w", ctx.Err())
-		}
-	}
-	return nil
-}
-
-func (w *Worker) consume(ctx context.Context) error {
-	ask, cancel := context.WithTimeout(ctx, 5*time.Second)
-	c, err := w.p.Bus.JS.Consumer(ask, bus.TimersStream, bus.TimersConsumer)
-	cancel()
-	if err != nil {
-		return err
-	}
-	// Few are fetched ahead: those of a process that dies come late.
-	cc, err := c.Consume(func(m jetstream.Msg) {
-		select {
-		case w.slots <- struct{}{}:
-		case <-w.stopping:
-			return // not acknowledged: another replica gets it
-		case <-ctx.Done():
-			return
-		}
-		w.group.Go(func() {
-			defer func() { <-w.slots }()
-			w.handle(ctx, m)
-		})
-	}, jetstream.PullMaxMessages(concurrency))
-	if err != nil {
-		return err
-	}
-	select {
-	case <-ctx.Done():
-	case <-w.stopping:
-	case <-cc.Closed():
-		return errors.New("closed by the server")
-	}
-	cc.Stop()
-	<-cc.Closed()
-	return nil
-}
+func (w *Worker) Drain(ctx context.Context) error { return w.loop.Drain(ctx) }
 
 // handle works one timer and tells the server how it went.
 func (w *Worker) handle(ctx context.Context, m jetstream.Msg) {

@@ -1,0 +1,134 @@
+// Package consume owns the reading of a durable consumer that all replicas share:
+// it hands each message to a function, a bounded number at a time, starts again
+// when the consumer ends, and drains.
+//
+// It never acknowledges anything and knows nothing of what the messages say: who
+// handles one tells the server how it went. One that was not begun when the loop
+// drains is not acknowledged, so another replica gets it.
+package consume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
+)
+
+const (
+	askTimeout = 5 * time.Second
+	// again is the pause before an ended consumer is started again.
+	again = time.Second
+)
+
+// Params is what New needs; all of it is required.
+type Params struct {
+	// Name is how logs and errors call the loop.
+	Name string
+	Bus  *bus.Bus
+	// Stream and Consumer name the durable consumer.
+	Stream, Consumer string
+	// Concurrency bounds the messages worked at a time in this process.
+	Concurrency int
+	// Ahead is how many messages are fetched at most; those of a process that dies
+	// come late.
+	Ahead int
+	// Handle works a message and acknowledges it. It is called concurrently; its
+	// context is that of Run.
+	Handle func(ctx context.Context, m jetstream.Msg)
+	Log    *slog.Logger
+}
+
+// Loop is a part of a component: Run once, Drain before the context of Run ends.
+type Loop struct {
+	p        Params
+	slots    chan struct{}
+	group    sync.WaitGroup
+	stopping chan struct{}
+	stopOnce sync.Once
+	stopped  chan struct{}
+}
+
+// New makes a loop; it reads nothing before Run.
+func New(p Params) *Loop {
+	return &Loop{p: p, slots: make(chan struct{}, p.Concurrency), stopping: make(chan struct{}), stopped: make(chan struct{})}
+}
+
+// Run reads until ctx ends, and waits for what was begun.
+func (l *Loop) Run(ctx context.Context) error {
+	defer close(l.stopped)
+	for {
+		if err := l.consume(ctx); err != nil && ctx.Err() == nil {
+			l.p.Log.WarnContext(ctx, "a consumer stopped; it is started again", "consumer", l.p.Name, "error", err)
+		}
+		select {
+		case <-l.stopping:
+			<-ctx.Done()
+		default:
+		}
+		if patience.Pause(ctx, again, nil) != nil {
+			break
+		}
+	}
+	l.group.Wait()
+	return nil
+}
+
+// Drain reads no more and waits for what was begun, or until ctx ends.
+func (l *Loop) Drain(ctx context.Context) error {
+	l.stopOnce.Do(func() { close(l.stopping) })
+	for range l.p.Concurrency { // all slots free: nothing is being worked
+		select {
+		case l.slots <- struct{}{}:
+		case <-l.stopped:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("%s: some is still being worked: %w", l.p.Name, ctx.Err())
+		}
+	}
+	return nil
+}
+
+// errClosed is why consuming ended without anybody having asked for it.
+var errClosed = errors.New("closed by the server")
+
+func (l *Loop) consume(ctx context.Context) error {
+	ask, cancel := context.WithTimeout(ctx, askTimeout)
+	c, err := l.p.Bus.JS.Consumer(ask, l.p.Stream, l.p.Consumer)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("find the consumer: %w", err)
+	}
+	cc, err := c.Consume(func(m jetstream.Msg) {
+		select {
+		case l.slots <- struct{}{}:
+		case <-l.stopping:
+			return
+		case <-ctx.Done():
+			return
+		}
+		l.group.Go(func() {
+			defer func() { <-l.slots }()
+			l.p.Handle(ctx, m)
+		})
+	}, jetstream.PullMaxMessages(l.p.Ahead))
+	if err != nil {
+		return fmt.Errorf("consume: %w", err)
+	}
+	var ended error
+	select {
+	case <-ctx.Done():
+	case <-l.stopping:
+	case <-cc.Closed():
+		ended = errClosed
+	}
+	cc.Stop()
+	<-cc.Closed()
+	return ended
+}

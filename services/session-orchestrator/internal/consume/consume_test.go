@@ -1,0 +1,154 @@
+package consume_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
+	"github.com/axpchat/connector/services/session-orchestrator/internal/consume"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const concurrency = 4
+
+// rig is a loop over the projector's consumer of a real NATS server.
+type rig struct {
+	t    *testing.T
+	bus  *bus.Bus
+	loop *consume.Loop
+	stop func()
+}
+
+func start(t *testing.T, b *bus.Bus, handle func(context.Context, jetstream.Msg)) *rig {
+	t.Helper()
+	r := &rig{t: t, bus: b, loop: consume.New(consume.Params{
+		Name: "test", Bus: b, Stream: bus.EventsStream, Consumer: bus.ProjectorConsumer,
+		Concurrency: concurrency, Ahead: 2 * concurrency, Handle: handle, Log: slog.New(slog.DiscardHandler),
+	})}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- r.loop.Run(ctx) }()
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	t.Cleanup(r.stop)
+	return r
+}
+
+// publish stores n events.
+func publish(t *testing.T, b *bus.Bus, n int) {
+	t.Helper()
+	for i := range n {
+		_, err := b.PublishEvent(t.Context(), &busv1.EventRecord{Account: "ABCDEF", Event: &axpchatv1.Event{SessionId: "s", EventId: strconv.Itoa(i)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func await(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: not in time", what)
+		case <-tick.C:
+		}
+	}
+}
+
+func TestSoManyAtATimeAndNoMore(t *testing.T) {
+	b := bustest.Start(t)
+	var under, most, all atomic.Int64
+	release := make(chan struct{})
+	start(t, b, func(ctx context.Context, m jetstream.Msg) {
+		most.Store(max(most.Load(), under.Add(1)))
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		under.Add(-1)
+		if m.Ack() == nil {
+			all.Add(1)
+		}
+	})
+	publish(t, b, 20)
+	await(t, "the slots are full", func() bool { return under.Load() == concurrency })
+	close(release)
+	await(t, "all are worked", func() bool { return all.Load() == 20 })
+	if most.Load() != concurrency {
+		t.Errorf("%d at a time, want %d", most.Load(), concurrency)
+	}
+}
+
+// TestADrainFinishesWhatWasBegun and leaves the rest to another replica.
+func TestADrainFinishesWhatWasBegun(t *testing.T) {
+	b := bustest.Start(t)
+	var begun, ended atomic.Int64
+	release := make(chan struct{})
+	r := start(t, b, func(_ context.Context, m jetstream.Msg) {
+		begun.Add(1)
+		<-release
+		_ = m.Ack()
+		ended.Add(1)
+	})
+	publish(t, b, 10)
+	await(t, "the slots are full", func() bool { return begun.Load() == concurrency })
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := r.loop.Drain(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a drain that is cut short: %v", err)
+	}
+	close(release)
+	if err := r.loop.Drain(t.Context()); err != nil || ended.Load() != concurrency || begun.Load() != concurrency {
+		t.Errorf("drain: %v, %d begun, %d ended", err, begun.Load(), ended.Load())
+	}
+	r.stop()
+	c, err := b.JS.Consumer(t.Context(), bus.EventsStream, bus.ProjectorConsumer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := c.CachedInfo(); i.AckFloor.Stream > concurrency || uint64(i.NumAckPending)+i.NumPending != 10-concurrency {
+		t.Errorf("left are %d and %d, want %d together", i.NumAckPending, i.NumPending, 10-concurrency)
+	}
+}
+
+// TestAConsumerThatIsMadeAnewIsReadOn: the loop starts again when it has ended.
+func TestAConsumerThatIsMadeAnewIsReadOn(t *testing.T) {
+	b := bustest.Start(t)
+	var worked atomic.Int64
+	start(t, b, func(_ context.Context, m jetstream.Msg) {
+		if m.Ack() == nil {
+			worked.Add(1)
+		}
+	})
+	publish(t, b, 1)
+	await(t, "the first", func() bool { return worked.Load() == 1 })
+	if err := b.JS.DeleteConsumer(t.Context(), bus.EventsStream, bus.ProjectorConsumer); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Provision(t.Context()); err != nil { // as the next start of any service does
+		t.Fatal(err)
+	}
+	await(t, "the same once more, from the new consumer", func() bool { return worked.Load() >= 2 })
+}
