@@ -54,15 +54,6 @@ func orchestratorSteps() []step {
 			}
 			return work(ctx, w, bus.TimersStream, bus.TimersConsumer)
 		}},
-		step{"sessions", func(ctx context.Context, w *world) error {
-			return keep(ctx, w.orchestrator.Sessions, bus.SessionKeyOf(account, fresh("s")), &busv1.SessionRecord{Subject: long})
-		}},
-		step{"engagements", func(ctx context.Context, w *world) error {
-			return keep(ctx, w.orchestrator.Engagements, bus.EngagementKey(account, fresh("s"), "e"), &busv1.EngagementRecord{Account: long})
-		}},
-		step{"the index", func(ctx context.Context, w *world) error {
-			return keep(ctx, w.orchestrator.Index, bus.IndexDialog(account, fresh("d")), &busv1.IndexRecord{SessionId: long})
-		}},
 		step{"announce a replica", func(ctx context.Context, w *world) error {
 			_, err := w.orchestrator.JS.Publish(ctx, "$KV."+bus.IndexBucket+".replica.outbox."+fresh("r"), nil, jetstream.WithMsgTTL(time.Minute))
 			if err != nil {
@@ -88,7 +79,23 @@ func orchestratorSteps() []step {
 		}},
 		step{"ask whether a client is there", present},
 	)
-	return append(steps, erasing()...)
+	return append(append(steps, erasing()...), keeping()...)
+}
+
+// keeping: the buckets as a whole. It takes longest and so comes last: taking a
+// right away shows before it, mostly.
+func keeping() []step {
+	return []step{
+		{"sessions", func(ctx context.Context, w *world) error {
+			return keep(ctx, w.orchestrator.Sessions, bus.SessionKeyOf(account, fresh("s")), &busv1.SessionRecord{Subject: long})
+		}},
+		{"engagements", func(ctx context.Context, w *world) error {
+			return keep(ctx, w.orchestrator.Engagements, bus.EngagementKey(account, fresh("s"), "e"), &busv1.EngagementRecord{Account: long})
+		}},
+		{"the index", func(ctx context.Context, w *world) error {
+			return keep(ctx, w.orchestrator.Index, bus.IndexDialog(account, fresh("d")), &busv1.IndexRecord{SessionId: long})
+		}},
+	}
 }
 
 // erasing: whatever is kept of a session can be erased.
