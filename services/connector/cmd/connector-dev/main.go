@@ -6,6 +6,8 @@ package main
 import (
 	"context"
 	"os"
+	"os/signal"
+	"syscall"
 
 	sandbox "github.com/axpchat/connector/services/axp-sandbox"
 	"github.com/axpchat/connector/services/connector"
@@ -30,6 +32,8 @@ func run(ctx context.Context, env lifecycle.Env) error {
 		p.Started = func(c *connector.Connector) { dev.Greet(env.Stdout, cfg, c, axp) }
 		c, box, err := dev.New(ctx, cfg, p)
 		axp = box // before Run, and so before Started
+		// It belongs to a terminal, and ends with that.
+		signal.Reset(syscall.SIGHUP)
 		return c, err
 	})
 }
