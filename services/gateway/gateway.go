@@ -151,11 +151,10 @@ func (g *Gateway) orchestrator(p Params) (grpc.ClientConnInterface, error) {
 func (g *Gateway) serveGRPC(ctx context.Context, p Params, service *grpcstream.Service, v *auth.Verifier, validator *grpcx.Validator) (*grpc.ClientConn, error) {
 	params := grpcx.ServerParams{
 		Log: p.Log, Providers: p.Providers, Config: p.Config.GRPC, Validator: validator,
-		Interceptors:   []grpcx.Interceptor{g.limits.Arrivals(), auth.Interceptor(v), g.limits.Calls()}, //nolint:contextcheck // a call has a context of its own
-		SelfValidating: grpcstream.SelfValidating(),
+		Interceptors: []grpcx.Interceptor{auth.Interceptor(v, g.limits.Door())}, SelfValidating: grpcstream.SelfValidating(),
 	}
 	inside := params
-	inside.Interceptors = []grpcx.Interceptor{limits.Inside(), auth.Interceptor(v), g.limits.Calls()} //nolint:contextcheck // as above
+	inside.Interceptors = []grpcx.Interceptor{auth.Interceptor(v, g.limits.InnerDoor())}
 	inside.Config.CertFile, inside.Config.KeyFile, inside.Config.ClientCAFile = "", "", ""
 	inside.Config.MaxConnectionAge = 0
 	// It carries everybody's calls: one client's limit would be everybody's.

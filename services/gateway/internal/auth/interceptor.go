@@ -17,32 +17,55 @@ func exempt(method string) bool {
 	return strings.HasPrefix(method, "/grpc.health.") || strings.HasPrefix(method, "/grpc.reflection.")
 }
 
+// Door is what else is done at the entrance; either may be nil. Each link of its
+// own would cost every idle stream a frame on its stack, for as long as it is open.
+type Door struct {
+	// Arrive comes before anything is known of the caller; req is nil for streams.
+	Arrive func(ctx context.Context, method string, req any) (context.Context, error)
+	// Admit comes when the customer of a call is in the context. Streams are
+	// admitted by whoever opens them.
+	Admit func(ctx context.Context, req any) error
+}
+
 // Interceptor puts the customer of the token into the context of every call,
 // and refuses calls without a valid one.
-func Interceptor(v *Verifier) grpcx.Interceptor {
+func Interceptor(v *Verifier, d Door) grpcx.Interceptor {
 	return grpcx.Interceptor{
 		Name: "auth",
 		Unary: func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-			if exempt(info.FullMethod) {
-				return next(ctx, req)
-			}
-			ctx, err := v.authenticate(ctx)
+			ctx, err := d.enter(ctx, v, info.FullMethod, req)
 			if err != nil {
 				return nil, err
 			}
 			return next(ctx, req)
 		},
 		Stream: func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			if exempt(info.FullMethod) {
-				return next(srv, ss)
-			}
-			ctx, err := v.authenticate(ss.Context())
+			ctx, err := d.enter(ss.Context(), v, info.FullMethod, nil)
 			if err != nil {
 				return err
 			}
 			return next(srv, &serverStream{ServerStream: ss, ctx: ctx})
 		},
 	}
+}
+
+// enter returns the context of a call that is let in.
+func (d *Door) enter(ctx context.Context, v *Verifier, method string, req any) (_ context.Context, err error) {
+	if d.Arrive != nil {
+		if ctx, err = d.Arrive(ctx, method, req); err != nil {
+			return nil, err
+		}
+	}
+	if exempt(method) {
+		return ctx, nil
+	}
+	if ctx, err = v.authenticate(ctx); err != nil {
+		return nil, err
+	}
+	if d.Admit != nil && req != nil {
+		err = d.Admit(ctx, req)
+	}
+	return ctx, err
 }
 
 func (v *Verifier) authenticate(ctx context.Context) (context.Context, error) {

@@ -13,7 +13,6 @@ import (
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/gateway/internal/auth"
-	"github.com/axpchat/connector/services/internal/kit/grpcx"
 	"github.com/axpchat/connector/services/internal/kit/httpx"
 )
 
@@ -54,9 +53,10 @@ func (l *Limiter) HTTP(longest int64, h http.Handler) http.Handler {
 	})
 }
 
-// Arrivals lets gRPC calls in, before tokens are looked at.
-func (l *Limiter) Arrivals() grpcx.Interceptor {
-	arrive := func(ctx context.Context, method string, bytes int) (context.Context, error) {
+// Door lets gRPC calls in at the public server: their addresses before tokens are
+// looked at, and then their customers.
+func (l *Limiter) Door() auth.Door {
+	return auth.Door{Admit: l.admit, Arrive: func(ctx context.Context, method string, req any) (context.Context, error) {
 		if strings.HasPrefix(method, "/grpc.health.") {
 			return ctx, nil // probes of the platform
 		}
@@ -64,15 +64,14 @@ func (l *Limiter) Arrivals() grpcx.Interceptor {
 		if p, ok := peer.FromContext(ctx); ok {
 			o = l.FromAddr(p.Addr, metadata.ValueFromIncomingContext(ctx, forwardedFor))
 		}
-		return WithOrigin(ctx, o), l.Arrive(ctx, o, int64(bytes))
-	}
-	return arrivals(arrive)
+		return WithOrigin(ctx, o), l.Arrive(ctx, o, int64(size(req)))
+	}}
 }
 
-// Inside takes over what HTTP and Forward have found out about calls that come
+// InnerDoor takes over what HTTP and Forward have found out about calls that come
 // over the connection inside the process. HTTP has let them in already.
-func Inside() grpcx.Interceptor {
-	return arrivals(func(ctx context.Context, _ string, _ int) (context.Context, error) {
+func (l *Limiter) InnerDoor() auth.Door {
+	return auth.Door{Admit: l.admit, Arrive: func(ctx context.Context, _ string, _ any) (context.Context, error) {
 		var o Origin
 		for _, text := range metadata.ValueFromIncomingContext(ctx, originHeader) {
 			if _, err := fmt.Sscanf(text, "%x-%x", &o.address, &o.connection); err != nil {
@@ -80,27 +79,7 @@ func Inside() grpcx.Interceptor {
 			}
 		}
 		return WithOrigin(ctx, o), nil
-	})
-}
-
-func arrivals(arrive func(ctx context.Context, method string, bytes int) (context.Context, error)) grpcx.Interceptor {
-	return grpcx.Interceptor{
-		Name: "arrivals",
-		Unary: func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-			ctx, err := arrive(ctx, info.FullMethod, size(req))
-			if err != nil {
-				return nil, err
-			}
-			return next(ctx, req)
-		},
-		Stream: func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			ctx, err := arrive(ss.Context(), info.FullMethod, 0)
-			if err != nil {
-				return err
-			}
-			return next(srv, grpcx.WithContext(ctx, ss))
-		},
-	}
+	}}
 }
 
 // Forward carries origins over the connection inside the process.
@@ -121,29 +100,17 @@ func Forward() (grpc.UnaryClientInterceptor, grpc.StreamClientInterceptor) {
 	return unary, stream
 }
 
-// Calls limits unary calls of customers; streams are limited by whoever opens
-// them. It comes after the customer is known.
-func (l *Limiter) Calls() grpcx.Interceptor {
-	return grpcx.Interceptor{
-		Name: "limits",
-		Unary: func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-			p, ok := auth.FromContext(ctx)
-			if !ok {
-				return next(ctx, req)
-			}
-			w := Who{Account: p.Account, Subject: p.Subject, Origin: OriginOf(ctx)}
-			if of, ok := req.(interface{ GetSessionId() string }); ok {
-				w.Session = of.GetSessionId()
-			}
-			if err := l.Call(ctx, w, costOf(req)); err != nil {
-				return nil, err
-			}
-			return next(ctx, req)
-		},
-		Stream: func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			return next(srv, ss)
-		},
+// admit takes a call off everybody whose it is.
+func (l *Limiter) admit(ctx context.Context, req any) error {
+	p, ok := auth.FromContext(ctx)
+	if !ok {
+		return nil
 	}
+	w := Who{Account: p.Account, Subject: p.Subject, Origin: OriginOf(ctx)}
+	if of, ok := req.(interface{ GetSessionId() string }); ok {
+		w.Session = of.GetSessionId()
+	}
+	return l.Call(ctx, w, costOf(req))
 }
 
 func costOf(req any) Cost {
