@@ -77,6 +77,19 @@ generate: $(BIN)/buf $(BIN)/protoc-gen-go third_party/proto ## Make gen/ and the
 checkgenerate: generate ## Fail where generated files are stale
 	@test -z "$$(git status --porcelain gen deploy/docs)" || { git status --porcelain gen deploy/docs; git --no-pager diff --stat gen deploy/docs; echo 'generated files are stale: run make generate'; exit 1; }
 
+.PHONY: audit
+audit: $(BIN)/golangci-lint $(BIN)/cyclonedx-gomod $(BIN)/govulncheck checklicences ## Look for unsafe code, known vulnerabilities and wrong licences; write SBOMs to artifacts/audit
+	golangci-lint run --enable-only gosec,staticcheck,govet $(PACKAGES)
+	./.tools/audit.sh artifacts/audit
+
+.PHONY: licences
+licences: $(BIN)/go-licenses ## List the licences of what the commands are made of anew
+	./.tools/licences.sh $(CURDIR)/deploy/docs/licences.md
+
+.PHONY: checklicences
+checklicences: $(BIN)/go-licenses ## Fail where a licence does not suit, or deploy/docs/licences.md is stale
+	@f=$$(mktemp) && trap 'rm -f $$f' EXIT && ./.tools/licences.sh $$f && diff -u deploy/docs/licences.md $$f || { echo 'run make licences'; exit 1; }
+
 .PHONY: build
 build: ## Build every command into dist/
 	mkdir -p dist
@@ -108,6 +121,21 @@ $(BIN)/buf: .tools/buf/go.mod
 $(BIN)/golangci-lint: .tools/lint/go.mod
 	@mkdir -p $(BIN)
 	GOWORK=off go -C .tools/lint build -o $(CURDIR)/$(BIN)/ tool
+	@touch $@
+
+$(BIN)/go-licenses: .tools/licences/go.mod
+	@mkdir -p $(BIN)
+	GOWORK=off go -C .tools/licences build -o $(CURDIR)/$(BIN)/ tool
+	@touch $@
+
+$(BIN)/cyclonedx-gomod: .tools/sbom/go.mod
+	@mkdir -p $(BIN)
+	GOWORK=off go -C .tools/sbom build -o $(CURDIR)/$(BIN)/ tool
+	@touch $@
+
+$(BIN)/govulncheck: .tools/vulnerabilities/go.mod
+	@mkdir -p $(BIN)
+	GOWORK=off go -C .tools/vulnerabilities build -o $(CURDIR)/$(BIN)/ tool
 	@touch $@
 
 $(BIN)/grpcurl: .tools/grpcurl/go.mod
