@@ -217,9 +217,13 @@ func call[R any](d *deployment, f func(ctx context.Context, c orchestratorv1.Orc
 	defer cancel()
 	for {
 		d.mu.Lock()
-		c := d.makers[rand.IntN(len(d.makers))].client
+		makers := slices.Clone(d.makers)
 		d.mu.Unlock()
-		out, err := f(ctx, c)
+		if len(makers) == 0 || d.t.Context().Err() != nil { // the test has failed and ends
+			var none R
+			return none
+		}
+		out, err := f(ctx, makers[rand.IntN(len(makers))].client)
 		if err == nil || ctx.Err() != nil {
 			if err != nil {
 				d.t.Error(err)
@@ -320,7 +324,7 @@ func (d *deployment) calls(operation string) int {
 
 func (d *deployment) await(what string, cond func() bool) {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(d.t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(d.t.Context(), 3*time.Minute)
 	defer cancel()
 	for !cond() {
 		if ctx.Err() != nil {
@@ -406,6 +410,11 @@ func rotate(t *testing.T, rng *rand.Rand, steps []bool) {
 		mu    sync.Mutex
 		chats = map[*axpchatv1.Engagement]int{}
 	)
+	halt := sync.OnceFunc(func() { close(stop) })
+	t.Cleanup(func() {
+		halt()
+		group.Wait()
+	})
 	begin := func(name string) {
 		e := d.chat(name)
 		group.Go(func() {
@@ -435,7 +444,7 @@ func rotate(t *testing.T, rng *rand.Rand, steps []bool) {
 	d.await("the subscription has moved", func() bool { return d.pointsTo(secretB) })
 	begin("after")
 	pass(t.Context(), 500*time.Millisecond)
-	close(stop)
+	halt()
 	group.Wait()
 	if n := <-most; n != 1 || d.calls(axp.OpCreateSubscription) != 1 {
 		t.Errorf("%d subscriptions at a time, %d made", n, d.calls(axp.OpCreateSubscription))
