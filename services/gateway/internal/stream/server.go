@@ -117,7 +117,11 @@ type Request struct {
 // Open checks that the session is the customer's and begins to follow it. The
 // stream must be served or closed. It fails with SESSION_NOT_FOUND,
 // CURSOR_INVALID, UNAVAILABLE or RATE_LIMITED.
-func (s *Server) Open(ctx context.Context, r Request) (st *Stream, err error) {
+func (s *Server) Open(ctx context.Context, r Request) (*Stream, error) { return s.enter(ctx, &r) }
+
+// enter is Open for whoever must not have the request on its stack.
+func (s *Server) enter(ctx context.Context, given *Request) (st *Stream, err error) {
+	r := *given
 	s.mu.Lock()
 	draining := s.draining
 	s.mu.Unlock()
@@ -178,7 +182,7 @@ func (s *Server) Accept(ctx context.Context, r *Request, out Sender, in Receiver
 	}
 	frames := receive(ctx, in)
 	defer close(frames.stop)
-	st, err := s.Open(ctx, *r)
+	st, err := s.enter(ctx, r)
 	if err != nil {
 		return s.unopened(ctx, err, out)
 	}
