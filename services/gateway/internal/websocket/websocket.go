@@ -186,8 +186,14 @@ func (t *transport) Receive(ctx context.Context) (*axpchatv1.ConnectRequest, err
 		}
 		return nil, fmt.Errorf("read frame: %w", err)
 	}
+	return decode(kind, t.binary, data)
+}
+
+// decode reads a frame; binary is what the subprotocol takes. It fails with
+// FRAME_INVALID.
+func decode(kind ws.MessageType, binary bool, data []byte) (*axpchatv1.ConnectRequest, error) {
 	f := &axpchatv1.ConnectRequest{}
-	if t.binary {
+	if binary {
 		if kind != ws.MessageBinary {
 			return nil, invalid("the subprotocol " + ProtocolProto + " takes binary messages")
 		}
