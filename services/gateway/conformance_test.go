@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/nats-io/nats.go/jetstream"
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
@@ -408,6 +409,45 @@ func TestJoinedEngagementsAreFollowed(t *testing.T) {
 					last = ev.GetSequence()
 				}
 			}
+		})
+	}
+}
+
+// TestAJoinIsFollowedThoughNobodyTells: that a session's record has changed is
+// told at most once, by NATS; a stream looks by itself as well.
+func TestAJoinIsFollowedThoughNobodyTells(t *testing.T) {
+	s := start(t, map[string]string{"STREAM_STATE_CHECK": "50ms"})
+	bucket, err := s.bus.JS.KeyValue(t.Context(), bus.SessionsBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := bucket.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent := status.(*jetstream.KeyValueBucketStatus).Config()
+	silent.RePublish = nil
+	if _, err := s.bus.JS.UpdateKeyValue(t.Context(), silent); err != nil {
+		t.Fatal(err)
+	}
+	tok := token(t, subject, nil)
+	for i, tr := range transports() {
+		t.Run(tr.name, func(t *testing.T) {
+			owner, joiner := fmt.Sprint("owner-", i), fmt.Sprint("joiner-", i)
+			s.session(owner)
+			s.session(joiner)
+			f := mustOpen(t, s, tr, tok, joiner, "")
+			s.say(joiner, "own-0", "")
+			wantEvent(t, f, "own-0")
+			_, err := s.bus.Sessions.Modify(t.Context(), bus.SessionKeyOf(account, joiner), func(r *busv1.SessionRecord) error {
+				r.Joined = append(r.Joined, owner+".e-"+owner)
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.say(owner, "theirs", "")
+			wantEvent(t, f, "theirs")
 		})
 	}
 }

@@ -14,6 +14,7 @@ type Config struct {
 	WriteTimeout   time.Duration `env:"STREAM_WRITE_TIMEOUT" default:"20s" doc:"How long one frame may take to be written."`
 	MaxAge         time.Duration `env:"STREAM_MAX_AGE" default:"0s" doc:"Greatest age of a stream, then the client is told to come back; 0s: none."`
 	ExpiryReminder time.Duration `env:"TOKEN_EXPIRY_REMINDER" default:"60s" doc:"How long before its token expires a client is reminded."`
+	StateCheck     time.Duration `env:"STREAM_STATE_CHECK" default:"1m" doc:"How often a stream looks again at its session's record. It is told of changes, but a change of leader in NATS may swallow one."`
 	FrameBytes     config.Bytes  `env:"STREAM_FRAME_BYTES" default:"64KiB" doc:"Largest frame that is read from a client."`
 	InFlight       int           `env:"STREAM_IN_FLIGHT" default:"16" doc:"Commands of one stream that are worked at the same time; further ones wait."`
 	DrainSpread    time.Duration `env:"DRAIN_SPREAD" default:"10s" doc:"Over how long the clients of a pod that ends are spread when they are told to come back."`
@@ -30,6 +31,7 @@ func (c *Config) Validate() []config.Mistake {
 	}
 	positive("HEARTBEAT_INTERVAL", c.Heartbeat)
 	positive("STREAM_HELLO_TIMEOUT", c.HelloTimeout)
+	positive("STREAM_STATE_CHECK", c.StateCheck)
 	positive("STREAM_WRITE_TIMEOUT", c.WriteTimeout)
 	if c.ClientIdle <= c.Heartbeat {
 		out = append(out, config.Mistake{Key: "CLIENT_IDLE_TIMEOUT", Problem: "must be above HEARTBEAT_INTERVAL"})

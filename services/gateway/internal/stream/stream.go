@@ -352,6 +352,7 @@ func (st *Stream) follow(ctx context.Context) (End, bool) {
 		st.timers.set(stale, staleWait)
 	} else {
 		st.looks = 0
+		st.timers.set(stale, st.server.p.Config.StateCheck)
 	}
 	if err != nil || len(rec.GetJoined()) == st.joined {
 		// A record that can't be read now is read again by the next stream.

@@ -14,7 +14,7 @@ const (
 	expiry
 	age
 	shutdown // the client was told to move, and its time is over
-	stale    // the session's record may be newer than it was read
+	stale    // the session's record may have changed since it was read
 	clocks   // how many there are
 )
 
@@ -39,6 +39,7 @@ func (t *timers) start(st *Stream) {
 	if cfg.MaxAge > 0 {
 		t.set(age, cfg.MaxAge-jitter(cfg.MaxAge/10))
 	}
+	t.set(stale, cfg.StateCheck/2+jitter(cfg.StateCheck/2)) // not all streams of a pod at once
 	t.token(st.principal.ExpireTime, cfg.ExpiryReminder)
 }
 
