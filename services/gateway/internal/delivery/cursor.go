@@ -50,10 +50,14 @@ func parseCursor(s string) (cursor, error) {
 		return cursor{}, errCursor
 	}
 	seq, err := strconv.ParseUint(parts[3], 10, 64)
-	if err != nil || strconv.FormatUint(seq, 10) != parts[3] {
+	if err != nil {
 		return cursor{}, errCursor
 	}
-	return cursor{epoch: parts[1], tag: parts[2], sequence: seq}, nil
+	c := cursor{epoch: parts[1], tag: parts[2], sequence: seq}
+	if c.String() != s { // the decoder passes over line breaks, and numbers have zeros before them
+		return cursor{}, errCursor
+	}
+	return c, nil
 }
 
 // sessionTag tells cursors of different sessions apart without naming them.
