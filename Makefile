@@ -43,14 +43,18 @@ failover: ## Measure how long a partition of the outbox stands still when its wo
 bench: ## Measure the delivery path beside the thinnest possible one (BENCH_FLAGS, such as '-profile DIR')
 	go run ./services/e2e/cmd/bench $(BENCH_FLAGS)
 
+.PHONY: badinput
+badinput: ## Measure a good chat without and beside a flood of bad input (BADINPUT_FLAGS, such as '-flood 5000')
+	go run ./services/e2e/cmd/badinput $(BADINPUT_FLAGS)
+
 .PHONY: chaos
 chaos: ## Run the suite as separate processes under faults and count every word (SEED=..., CHAOS_FLAGS=...)
 	rm -rf artifacts/chaos
 	go run ./services/e2e/cmd/chaos -seed $(or $(SEED),0) -artifacts artifacts/chaos $(CHAOS_FLAGS)
 
 .PHONY: fuzz
-fuzz: ## Run every fuzz target for FUZZTIME (default 20s) each
-	@./.tools/fuzz.sh $(or $(FUZZTIME),20s)
+fuzz: ## Run every fuzz target for FUZZTIME (default 1m) each, one after the other
+	@./.tools/fuzz.sh $(or $(FUZZTIME),1m)
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/buf third_party/proto ## Check style of Go, protos and shell scripts

@@ -25,7 +25,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	say(o, "building and starting both paths")
-	rig, err := newRig(ctx)
+	rig, err := newRig(ctx, "./e2e/cmd/bench/thin")
 	if rig != nil {
 		defer rig.close()
 	}

@@ -9,6 +9,10 @@
 // Latency is from the moment at which a POST begins to the moment at which its
 // event's frame was decoded, by one clock.
 //
+// [RunBadInput] asks another question: what a flood of bad input, thousands a
+// second, does to a good chat. It runs the whole suite with the sandbox in AXP's
+// place and measures rounds without and beside the flood in turns.
+//
 // The suite's side is what production runs, with default settings: gateway,
 // webhook-ingest and NATS. The orchestrator has no part in the path; sessions
 // are written to the buckets as it writes them.

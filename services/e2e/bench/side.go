@@ -60,8 +60,9 @@ type rig struct {
 	undo  []func()
 }
 
-// newRig builds what is run.
-func newRig(ctx context.Context) (*rig, error) {
+// newRig builds what is run, commands of the suite by their package path and
+// others in full.
+func newRig(ctx context.Context, commands ...string) (*rig, error) {
 	dir, err := os.MkdirTemp("", "axpchat-bench-")
 	if err != nil {
 		return nil, err
@@ -70,8 +71,8 @@ func newRig(ctx context.Context) (*rig, error) {
 	if r.keys, err = keyring.New(keyring.Config{Secret: config.Secret(suitetest.WebhookSecret)}); err != nil {
 		return r, err
 	}
-	return r, suitetest.Build(ctx, dir, "./gateway/cmd/gateway", "./webhook-ingest/cmd/webhook-ingest",
-		"./e2e/cmd/bench/thin", "github.com/nats-io/nats-server/v2")
+	return r, suitetest.Build(ctx, dir, append(commands, "./gateway/cmd/gateway", "./webhook-ingest/cmd/webhook-ingest",
+		"github.com/nats-io/nats-server/v2")...)
 }
 
 func (r *rig) close() {
