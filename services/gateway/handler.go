@@ -42,7 +42,6 @@ func handler(ctx context.Context, p handlerParams) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	api = httpx.ReadTimeout(p.Config.HTTP.WithDefaults().ReadTimeout, api)
 	api = httpx.LimitBody(int64(p.Config.MaxBody), api)
 	streams := rest.Streams{
 		WebSocket: websocket.New(websocket.Params{
@@ -57,7 +56,9 @@ func handler(ctx context.Context, p handlerParams) (http.Handler, error) {
 	if p.Config.WebChat {
 		mux.Handle("/", web.Handler(web.Config{TokenURL: p.Config.WebTokenURL, CompanyName: p.Config.WebCompany}))
 	}
-	h := httpx.Mux(mux)
+	// Around everything: net/http reads the rest of a body, without a limit of its own,
+	// also where nobody asked for it, such as for a page.
+	h := httpx.ReadTimeout(p.Config.HTTP.WithDefaults().ReadTimeout, httpx.Mux(mux))
 	h = httpx.SecurityHeaders(h)
 	h = httpx.Recover(p.Log, h)
 	h = httpx.AccessLog(p.Log, h)

@@ -22,6 +22,8 @@ const (
 	// a few seconds, and a late answer is as bad as none.
 	readyTimeout = 2 * time.Second
 	readyGrace   = 200 * time.Millisecond
+	// bodyTimeout is how long a body may take that nobody asked for.
+	bodyTimeout = 5 * time.Second
 	// closeTimeout is what running requests get at the end.
 	closeTimeout = time.Second
 )
@@ -73,12 +75,24 @@ func NewAdmin(addr string, profiles bool, p *Providers, ready func(ctx context.C
 	}
 	a := &Admin{listener: listener, providers: p, ready: ready}
 	a.server = &http.Server{
-		Handler:           a.routes(profiles),
+		Handler:           limitBodies(a.routes(profiles)),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 	}
 	return a, nil
+}
+
+// limitBodies bounds how long net/http waits for the body of a request before it
+// answers. A limit for all requests would cut profiles off as well.
+func limitBodies(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			// It can't be set on the writers of tests, which do not wait either.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 func (a *Admin) routes(profiles bool) http.Handler {
