@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 	"unicode/utf16"
 
@@ -96,10 +97,41 @@ func NewVerifier(ctx context.Context, cfg Config, log *slog.Logger) (*Verifier, 
 		if err != nil {
 			return nil, fmt.Errorf("auth: key set: %w", err)
 		}
-		v.keys = shared(set.KeyfuncCtx(ctx))
+		if v.keys, err = signing(ctx, set); err != nil {
+			return nil, err
+		}
 	}
 	v.parser = jwt.NewParser(opts...)
 	return v, nil
+}
+
+// signing gives the keys of a set that are for signing: a set may hold others, for
+// encrypting. Their use may be left out. A token without a key id may be signed
+// with any of them.
+func signing(ctx context.Context, set keyfunc.Keyfunc) (jwt.Keyfunc, error) {
+	opts := keyfunc.Options{Ctx: ctx, Storage: set.Storage()}
+	opts.UseWhitelist = append(opts.UseWhitelist, "sig", "")
+	named, err := keyfunc.New(opts)
+	if err != nil {
+		return nil, fmt.Errorf("auth: key set: %w", err)
+	}
+	byID := shared(named.KeyfuncCtx(ctx))
+	return func(token *jwt.Token) (any, error) {
+		if _, has := token.Header["kid"]; has {
+			return byID(token)
+		}
+		all, err := opts.Storage.KeyReadAll(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("key set: %w", err)
+		}
+		var keys jwt.VerificationKeySet
+		for _, k := range all {
+			if slices.Contains(opts.UseWhitelist, k.Marshal().USE) {
+				keys.Keys = append(keys.Keys, k.Key())
+			}
+		}
+		return keys, nil
+	}, nil
 }
 
 // shared lets calls with the same key id wait for one look-up: when an issuer
