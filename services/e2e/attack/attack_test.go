@@ -19,6 +19,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"go.uber.org/goleak"
 
+	"github.com/axpchat/connector/services/connector/dev"
 	"github.com/axpchat/connector/services/internal/suitetest"
 )
 
@@ -57,11 +58,16 @@ func sign(t *testing.T, method jwt.SigningMethod, key any, c jwt.MapClaims) stri
 	return token
 }
 
-func start(ctx context.Context, t *testing.T) *scene {
+func start(ctx context.Context, t *testing.T, changes ...func(*dev.Config)) *scene {
 	t.Helper()
-	s := &scene{Suite: suitetest.Start(t)}
-	s.victim = sign(t, jwt.SigningMethodHS256, []byte(suitetest.TokenSecret), claims("victim"))
-	s.thief = sign(t, jwt.SigningMethodHS256, []byte(suitetest.TokenSecret), claims("thief"))
+	secret := []byte(suitetest.TokenSecret)
+	return startWith(ctx, t, sign(t, jwt.SigningMethodHS256, secret, claims("victim")), sign(t, jwt.SigningMethodHS256, secret, claims("thief")), changes...)
+}
+
+// startWith is start with tokens that somebody else has signed.
+func startWith(ctx context.Context, t *testing.T, victim, thief string, changes ...func(*dev.Config)) *scene {
+	t.Helper()
+	s := &scene{Suite: suitetest.Start(t, changes...), victim: victim, thief: thief}
 	s.session = s.id(ctx, t, s.victim, "/v1/sessions", "session", "sessionId")
 	s.own = s.id(ctx, t, s.thief, "/v1/sessions", "session", "sessionId")
 	s.chat = s.id(ctx, t, s.victim, "/v1/sessions/"+s.session+"/engagements", "engagement", "engagementId")
@@ -254,6 +260,8 @@ func TestAnothersSessionIsNotThereByAnyMethod(t *testing.T) {
 		attacks = append(attacks, attack{r.method + " " + r.path, r, http.StatusNotFound, "SESSION_NOT_FOUND"})
 	}
 	s.try(ctx, t, attacks)
+	s.anothersByGRPC(ctx, t)
+	s.anothersOnStreams(ctx, t)
 	// A cursor shows nothing of where it was made: it is another session's, which is
 	// told, and the reader begins at the beginning of his own.
 	mine := s.ask(ctx, t, request{method: http.MethodGet, path: "/v1/sessions/" + s.session + "/events:poll?wait=0s", token: s.victim})
@@ -320,7 +328,10 @@ func TestBodiesThatWouldBurstAreRefused(t *testing.T) {
 	defer cancel()
 	s := start(ctx, t)
 	var bomb bytes.Buffer
-	z := gzip.NewWriter(&bomb)
+	z, err := gzip.NewWriterLevel(&bomb, gzip.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := z.Write(bytes.Repeat([]byte(" "), 64<<20)); err != nil {
 		t.Fatal(err)
 	}
@@ -337,6 +348,7 @@ func TestBodiesThatWouldBurstAreRefused(t *testing.T) {
 		{"larger than is allowed", post(`{"displayName":"`+strings.Repeat("a", 1<<20)+`"}`, nil), http.StatusRequestEntityTooLarge, "TOO_LARGE"},
 		{"a decompression bomb", post(bomb.String(), map[string]string{"Content-Encoding": "gzip"}), http.StatusBadRequest, "INVALID_ARGUMENT"},
 	})
+	s.bombsByGRPC(ctx, t)
 }
 
 func TestACallbackThatIsReplayedIsOneEvent(t *testing.T) {
