@@ -73,7 +73,10 @@ func TestAWrongSecretShowsInReadiness(t *testing.T) {
 	r.start(nil) // with a secret that AXP does not take any more
 	look := r.readiness()
 	part := "webhooks/" + axptest.AccountID
-	r.await("the account is degraded", func() bool { _, h := look(); return h.Components[part] != "" })
+	r.await("it is ready, and the account is degraded", func() bool {
+		status, h := look()
+		return status == http.StatusOK && h.Components[part] != ""
+	})
 	status, h := look()
 	if status != http.StatusOK || h.Status != "degraded" || !strings.HasPrefix(h.Components[part], "degraded: ") {
 		t.Errorf("readiness is %d, %+v", status, h)

@@ -109,6 +109,12 @@ func victims() map[string]string {
 	}
 }
 
+// question is something asked of NATS.
+type question struct {
+	subject string
+	body    []byte
+}
+
 // TestAnswersReachOnlyWhoHasAsked lets a thief have his questions answered to where
 // he may not publish. A forged event, stored as a ticket, would so become one.
 func TestAnswersReachOnlyWhoHasAsked(t *testing.T) {
@@ -125,34 +131,35 @@ func TestAnswersReachOnlyWhoHasAsked(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		service string
-		ask     map[string][]byte
+		ask     []question // in this order
 		arrives bool
 	}{
-		{svcGateway, map[string][]byte{
-			"axpchat.api.$KV.TICKETS.forged":                         forged,
-			"axpchat.api.DIRECT.GET.KV_TICKETS.$KV.TICKETS.forged":   nil,
-			"axpchat.api.STREAM.MSG.GET.KV_TICKETS":                  []byte(`{"last_by_subj":"$KV.TICKETS.forged"}`),
-			"axpchat.api.DIRECT.GET.EVENTS":                          []byte(`{"last_by_subj":"chat.event.ABCDEF.known"}`),
-			"axpchat.api.STREAM.INFO.EVENTS":                         nil,
-			"axpchat.api.CONSUMER.CREATE.EVENTS.thief":               []byte(`{"stream_name":"EVENTS","config":{"name":"thief","ack_policy":"none","deliver_policy":"all","mem_storage":true}}`),
-			"axpchat.api.CONSUMER.MSG.NEXT.EVENTS.thief":             []byte(`{"batch":1,"expires":100000000}`),
-			"axpchat.api.DIRECT.GET.KV_SESSIONS.$KV.SESSIONS.ABCDEF": nil,
+		{svcGateway, []question{
+			{"axpchat.api.$KV.TICKETS.forged", forged},
+			{"axpchat.api.DIRECT.GET.KV_TICKETS.$KV.TICKETS.forged", nil},
+			{"axpchat.api.STREAM.MSG.GET.KV_TICKETS", []byte(`{"last_by_subj":"$KV.TICKETS.forged"}`)},
+			{"axpchat.api.DIRECT.GET.EVENTS", []byte(`{"last_by_subj":"chat.event.ABCDEF.known"}`)},
+			{"axpchat.api.STREAM.INFO.EVENTS", nil},
+			{"axpchat.api.CONSUMER.CREATE.EVENTS.thief", []byte(`{"stream_name":"EVENTS","config":{"name":"thief","ack_policy":"none","deliver_policy":"all","mem_storage":true}}`)},
+			{"axpchat.api.CONSUMER.MSG.NEXT.EVENTS.thief", []byte(`{"batch":1,"expires":100000000}`)},
+			{"axpchat.api.DIRECT.GET.KV_SESSIONS.$KV.SESSIONS.ABCDEF", nil},
 		}, false},
-		{svcIngest, map[string][]byte{
-			"chat.event.ABCDEF.known":                              forged,
-			"chat.unrouted.ABCDEF":                                 forged,
-			"axpchat.api.STREAM.INFO.UNROUTED":                     nil,
-			"axpchat.api.DIRECT.GET.KV_INDEX.$KV.INDEX.dialog.own": nil,
-			"axpchat.api.STREAM.MSG.GET.KV_INDEX":                  []byte(`{"last_by_subj":"$KV.INDEX.dialog.own"}`),
+		{svcIngest, []question{
+			{"chat.event.ABCDEF.known", forged},
+			{"chat.unrouted.ABCDEF", forged},
+			{"axpchat.api.STREAM.INFO.UNROUTED", nil},
+			{"axpchat.api.DIRECT.GET.KV_INDEX.$KV.INDEX.dialog.own", nil},
+			{"axpchat.api.STREAM.MSG.GET.KV_INDEX", []byte(`{"last_by_subj":"$KV.INDEX.dialog.own"}`)},
 		}, false},
 		// In the account of the streams an answer goes wherever it is wanted: the test
 		// would see it, and this is why the others are in accounts of their own.
-		{svcOrchestrator, map[string][]byte{"$JS.API.STREAM.INFO.EVENTS": nil}, true},
+		{svcOrchestrator, []question{{"$JS.API.STREAM.INFO.EVENTS", nil}}, true},
 	} {
 		t.Run(tt.service, func(t *testing.T) {
 			nc, denied := c.dial(t, tt.service)
 			before := stored(ctx, t, w)
-			for subject, body := range tt.ask {
+			for _, q := range tt.ask {
+				subject, body := q.subject, q.body
 				m, err := nc.RequestWithContext(ctx, subject, body)
 				if err != nil || len(m.Data)+len(m.Header) == 0 {
 					t.Errorf("%s is not answered: %v", subject, err)
