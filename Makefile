@@ -9,7 +9,7 @@ BIN := .bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PACKAGES := ./gen/... ./services/...
 # Two at a time suits small machines; the tests are real servers and sockets.
-TEST_FLAGS ?= -race -shuffle=on -timeout=9m
+TEST_FLAGS ?= -race -shuffle=on -timeout=15m
 BASE ?= origin/main
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/axpchat/connector/services/internal/kit/lifecycle.version=$(VERSION)

@@ -185,7 +185,7 @@ func TestWhateverHappensMessagesArriveOnceAndInOrder(t *testing.T) {
 // says, some by default.
 func TestManyChatsInStorms(t *testing.T) {
 	const chats, stepsEach = 50, 9
-	sequences := 2 * chats
+	sequences := chats
 	if n, err := strconv.Atoi(os.Getenv("SEQUENCES")); err == nil {
 		sequences = n
 	}

@@ -196,7 +196,7 @@ func serve(t *testing.T, twoWay bool, expires time.Duration) *rig {
 	var err error
 	r.server, err = NewServer(Params{
 		Config: Config{
-			Heartbeat: 20 * time.Second, ClientIdle: 75 * time.Second, HelloTimeout: 10 * time.Second, WriteTimeout: time.Second,
+			Heartbeat: 20 * time.Second, StateCheck: 1000 * time.Hour, ClientIdle: 75 * time.Second, HelloTimeout: 10 * time.Second, WriteTimeout: time.Second,
 			ExpiryReminder: time.Minute, InFlight: 4, DrainSpread: 10 * time.Second, DrainGrace: 3 * time.Second, FrameBytes: 1 << 16,
 		},
 		Log: slog.New(slog.DiscardHandler), Meter: noop.NewMeterProvider(), Executor: r.executor, Verifier: verifier{&fresh},
