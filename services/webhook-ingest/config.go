@@ -10,7 +10,6 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/keyring"
 	"github.com/axpchat/connector/services/internal/kit/tlsx"
 	"github.com/axpchat/connector/services/internal/rotation"
-	"github.com/axpchat/connector/services/webhook-ingest/internal/callback"
 )
 
 // Config is what the service itself can be told. A main adds what its process
@@ -60,7 +59,7 @@ func (c *Config) Validate() []config.Mistake {
 		key  string
 		list []string
 	}{{"WEBHOOK_ALLOWED_NETWORKS", c.AllowedNetworks}, {"WEBHOOK_TRUSTED_PROXIES", c.TrustedProxies}} {
-		if _, err := callback.ParseNetworks(n.list); err != nil {
+		if _, err := httpx.ParseNetworks(n.list); err != nil {
 			add(n.key, "must be addresses or ranges such as 203.0.113.0/24")
 		}
 	}

@@ -49,11 +49,11 @@ func New(ctx context.Context, p Params) (*Ingest, error) {
 		return nil, fmt.Errorf("webhook-ingest: %w", err)
 	}
 	c := p.Config
-	allowed, err := callback.ParseNetworks(c.AllowedNetworks)
+	allowed, err := httpx.ParseNetworks(c.AllowedNetworks)
 	if err != nil {
 		return nil, fmt.Errorf("webhook-ingest: WEBHOOK_ALLOWED_NETWORKS: %w", err)
 	}
-	proxies, err := callback.ParseNetworks(c.TrustedProxies)
+	proxies, err := httpx.ParseNetworks(c.TrustedProxies)
 	if err != nil {
 		return nil, fmt.Errorf("webhook-ingest: WEBHOOK_TRUSTED_PROXIES: %w", err)
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/axpchat/connector/services/internal/kit/httpx"
 )
 
 func TestRatesAreWrittenAsPeopleWriteThem(t *testing.T) {
@@ -76,7 +78,7 @@ func TestADebtIsBounded(t *testing.T) {
 }
 
 func TestWhereAClientComesFrom(t *testing.T) {
-	proxies, err := ParseNetworks([]string{"10.0.0.0/8", "2001:db8:1::/48", "192.0.2.7"})
+	proxies, err := httpx.ParseNetworks([]string{"10.0.0.0/8", "2001:db8:1::/48", "192.0.2.7"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +125,7 @@ func FuzzClient(f *testing.F) {
 	for _, s := range []string{"", "203.0.113.9", "[::1]:80, 10.0.0.1", ",,,", "fe80::1%eth0", "::ffff:1.2.3.4", "[", "]"} {
 		f.Add(s)
 	}
-	proxies, err := ParseNetworks([]string{"10.0.0.0/8", "::/0"})
+	proxies, err := httpx.ParseNetworks([]string{"10.0.0.0/8", "::/0"})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/axpchat/connector/services/internal/kit/config"
+	"github.com/axpchat/connector/services/internal/kit/httpx"
 )
 
 // Rate is how much of something: so many at once, and as many again over a time,
@@ -97,7 +98,7 @@ type Config struct {
 // Validate reports values that can't work.
 func (c *Config) Validate() []config.Mistake {
 	var out []config.Mistake
-	if _, err := ParseNetworks(c.TrustedProxies); err != nil {
+	if _, err := httpx.ParseNetworks(c.TrustedProxies); err != nil {
 		out = append(out, config.Mistake{Key: "GATEWAY_TRUSTED_PROXIES", Problem: "must be addresses or ranges such as 10.0.0.0/8"})
 	}
 	if c.TableSize < 100 || c.TableSize > 10_000_000 {

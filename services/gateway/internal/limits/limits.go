@@ -14,6 +14,7 @@ import (
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/internal/kit/httpx"
 )
 
 // tooMany is how long a client should wait that may not have one more stream:
@@ -36,7 +37,7 @@ type Params struct {
 // concurrent use. On a nil Limiter there are no limits.
 type Limiter struct {
 	log     *slog.Logger
-	proxies Networks
+	proxies httpx.Networks
 	began   time.Time
 	seed    maphash.Seed
 	tables  [AccountScope]*table
@@ -46,7 +47,7 @@ type Limiter struct {
 
 // New returns a limiter. It tells other gateways nothing until it runs.
 func New(p Params) (*Limiter, error) {
-	proxies, err := ParseNetworks(p.Config.TrustedProxies)
+	proxies, err := httpx.ParseNetworks(p.Config.TrustedProxies)
 	if err != nil {
 		return nil, fmt.Errorf("limits: %w", err)
 	}
@@ -84,7 +85,7 @@ func (l *Limiter) From(peer string, forwarded []string) Origin {
 		return Origin{} // not a network that has addresses, as inside a process
 	}
 	o := Origin{address: maphash.Comparable(l.seed, block(client(at.Addr(), forwarded, l.proxies)))}
-	if !l.proxies.contain(at.Addr().Unmap()) {
+	if !l.proxies.Contain(at.Addr().Unmap()) {
 		o.connection = maphash.Comparable(l.seed, at)
 	}
 	return o

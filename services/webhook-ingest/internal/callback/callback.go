@@ -19,6 +19,7 @@ import (
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/httpx"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
 	"github.com/axpchat/connector/services/internal/kit/logx"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
@@ -47,7 +48,7 @@ type Params struct {
 	ChannelProviders []string
 	// Allowed are the networks that calls are taken from; empty: any. Proxies are
 	// our own, which say where a call came from.
-	Allowed, Proxies Networks
+	Allowed, Proxies httpx.Networks
 	// Outdated tells whether a key or proof that is not known here may be right: a
 	// secret is in force that this replica does not have. nil: never.
 	Outdated func() bool

@@ -1,64 +1,33 @@
 package callback
 
 import (
-	"fmt"
 	"net/http"
 	"net/netip"
-	"slices"
-	"strings"
+
+	"github.com/axpchat/connector/services/internal/kit/httpx"
 )
 
-// Networks are ranges of addresses.
-type Networks []netip.Prefix
-
-// ParseNetworks reads ranges such as 203.0.113.0/24, and single addresses.
-func ParseNetworks(list []string) (Networks, error) {
-	out := make(Networks, 0, len(list))
-	for _, text := range list {
-		if addr, err := netip.ParseAddr(text); err == nil {
-			out = append(out, netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()))
-			continue
-		}
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil, fmt.Errorf("%q is no address and no range of them", text)
-		}
-		out = append(out, prefix.Masked())
-	}
-	return out, nil
-}
-
-func (n Networks) contain(addr netip.Addr) bool {
-	return slices.ContainsFunc(n, func(p netip.Prefix) bool { return p.Contains(addr) })
-}
-
 // caller is the address that a call comes from; the zero address where that can't
-// be told. What X-Forwarded-For says is believed of our own proxies alone, each of
-// which names the one before it, the last proxy last.
-func caller(r *http.Request, proxies Networks) netip.Addr {
+// be told.
+func caller(r *http.Request, proxies httpx.Networks) netip.Addr {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
 	}
-	addr := peer.Addr().Unmap()
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for len(hops) > 0 && proxies.contain(addr) {
-		hop := strings.TrimSpace(hops[len(hops)-1])
-		hops = hops[:len(hops)-1]
-		if hop == "" {
-			continue
-		}
+	origin, ok := httpx.Origin(peer.Addr().Unmap(), r.Header.Values("X-Forwarded-For"), proxies, func(hop string) (netip.Addr, error) {
 		if withPort, err := netip.ParseAddrPort(hop); err == nil {
-			addr = withPort.Addr().Unmap()
-		} else if addr, err = netip.ParseAddr(hop); err != nil {
-			return netip.Addr{}
+			return withPort.Addr().Unmap(), nil
 		}
-		addr = addr.Unmap()
+		addr, err := netip.ParseAddr(hop)
+		return addr.Unmap(), err
+	})
+	if !ok {
+		return netip.Addr{}
 	}
-	return addr
+	return origin
 }
 
 // welcome tells whether calls are taken from where this one comes from.
 func (h *Handler) welcome(r *http.Request) bool {
-	return len(h.p.Allowed) == 0 || h.p.Allowed.contain(caller(r, h.p.Proxies))
+	return len(h.p.Allowed) == 0 || h.p.Allowed.Contain(caller(r, h.p.Proxies))
 }
