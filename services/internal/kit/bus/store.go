@@ -173,24 +173,13 @@ func (s *Store[T]) Create(ctx context.Context, key string, v T, ttl ...time.Dura
 	if len(ttl) > 0 {
 		opts = append(opts, jetstream.KeyTTL(ttl[0]))
 	}
-	var rev uint64
-	tried := false
-	err = patiently(ctx, func(ctx context.Context) error {
-		if tried {
-			if rev, err = s.created(ctx, key, data); err != nil || rev > 0 {
-				return err
-			}
-		}
-		rev, err = kv.Create(ctx, key, data, opts...)
+	rev, err := certainly(ctx, func(ctx context.Context) (uint64, error) {
+		rev, err := kv.Create(ctx, key, data, opts...)
 		if errors.Is(err, jetstream.ErrKeyExists) {
 			err = ErrExists
-			if tried { // by our own first attempt, perhaps
-				rev, err = s.created(ctx, key, data)
-			}
 		}
-		tried = true
-		return err
-	})
+		return rev, err
+	}, func(ctx context.Context) (uint64, error) { return s.created(ctx, key, data) })
 	if errors.Is(err, ErrExists) {
 		return 0, ErrExists
 	}
@@ -198,6 +187,28 @@ func (s *Store[T]) Create(ctx context.Context, key string, v T, ttl ...time.Dura
 		return 0, fmt.Errorf("create in bucket %s: %w", s.bucket, err)
 	}
 	return rev, nil
+}
+
+// certainly writes, and where the answer does not come finds out what became of
+// it before it writes again: look returns the revision, 0 where nothing was
+// written, and the error of a lost race where another value is there. An attempt
+// after the first may lose against the first.
+func certainly(ctx context.Context, write, look func(context.Context) (uint64, error)) (rev uint64, err error) {
+	tried := false
+	err = patiently(ctx, func(ctx context.Context) error {
+		if tried {
+			if rev, err = look(ctx); err != nil || rev > 0 {
+				return err
+			}
+		}
+		rev, err = write(ctx)
+		if tried && (errors.Is(err, ErrExists) || errors.Is(err, ErrConflict)) {
+			rev, err = look(ctx)
+		}
+		tried = true
+		return err
+	})
+	return rev, err
 }
 
 // created finds out what became of a creation without an answer: it returns the
@@ -230,24 +241,13 @@ func (s *Store[T]) Update(ctx context.Context, key string, v T, rev uint64) (uin
 	if err != nil {
 		return 0, fmt.Errorf("encode value of bucket %s: %w", s.bucket, err)
 	}
-	var next uint64
-	tried := false
-	err = patiently(ctx, func(ctx context.Context) error {
-		if tried {
-			if next, err = s.stored(ctx, key, data, rev); err != nil || next > 0 {
-				return err
-			}
-		}
-		next, err = kv.Update(ctx, key, data, rev)
+	next, err := certainly(ctx, func(ctx context.Context) (uint64, error) {
+		next, err := kv.Update(ctx, key, data, rev)
 		if errors.Is(err, jetstream.ErrKeyRevisionMismatch) || errors.Is(err, jetstream.ErrKeyExists) {
 			err = ErrConflict
-			if tried { // by our own first attempt, perhaps
-				next, err = s.stored(ctx, key, data, rev)
-			}
 		}
-		tried = true
-		return err
-	})
+		return next, err
+	}, func(ctx context.Context) (uint64, error) { return s.stored(ctx, key, data, rev) })
 	if errors.Is(err, ErrConflict) {
 		return 0, ErrConflict
 	}
