@@ -150,14 +150,18 @@ func (p *partition) reset(why string) {
 // after a reset and a change of leader (see bus.RemoveOutbox).
 func (p *partition) rewind(ctx context.Context) error {
 	oldest, found, err := p.Bus.OldestOutbox(ctx, p.Index)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case found:
-		_, err = p.Bus.JS.ResetConsumerToSequence(ctx, bus.OutboxStream, p.Name, oldest)
-	default:
-		_, err = p.Bus.JS.ResetConsumer(ctx, bus.OutboxStream, p.Name)
 	}
+	if !found {
+		_, err = p.Bus.JS.ResetConsumer(ctx, bus.OutboxStream, p.Name)
+		return err
+	}
+	return p.rewindTo(ctx, oldest)
+}
+
+func (p *partition) rewindTo(ctx context.Context, sequence uint64) error {
+	_, err := p.Bus.JS.ResetConsumerToSequence(ctx, bus.OutboxStream, p.Name, sequence)
 	return err
 }
 
@@ -476,11 +480,11 @@ func (p *partition) rescue(ctx context.Context, info *jetstream.ConsumerInfo) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	_, left, err := p.Bus.OldestOutbox(ctx, p.Index)
+	oldest, left, err := p.Bus.OldestOutbox(ctx, p.Index)
 	if err != nil || !left {
 		return
 	}
-	if err := p.rewind(ctx); err == nil {
+	if err := p.rewindTo(ctx, oldest); err == nil {
 		p.Meters.reset(ctx, "rescue")
 	}
 }
