@@ -33,9 +33,10 @@ func (s *Service) AppendIdentifiers(ctx context.Context, caller *orchestratorv1.
 	if err := s.appendMissing(ctx, client, rec, req.GetCustomerIdentifiers()); err != nil {
 		return nil, s.orGone(ctx, rec, err)
 	}
-	return s.change(ctx, rec, func(rec *busv1.SessionRecord) {
+	return s.change(ctx, rec, func(rec *busv1.SessionRecord) error {
 		state.NoteApplied(rec, req.GetRequestId())
 		rec.Session.CustomerIdentifiers = union(rec.GetSession().GetCustomerIdentifiers(), req.GetCustomerIdentifiers())
+		return nil
 	})
 }
 

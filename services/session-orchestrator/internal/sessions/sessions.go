@@ -158,11 +158,13 @@ func (s *Service) TellParameters(ctx context.Context, account, id string) error 
 }
 
 // change stores a change and tells the session's clients of it.
-func (s *Service) change(ctx context.Context, rec *busv1.SessionRecord, f func(*busv1.SessionRecord)) (*axpchatv1.Session, error) {
+func (s *Service) change(ctx context.Context, rec *busv1.SessionRecord, f func(*busv1.SessionRecord) error) (*axpchatv1.Session, error) {
 	account, id := rec.GetSession().GetAccount(), rec.GetSession().GetSessionId()
 	next, changed, err := s.records.ChangeSession(ctx, account, id, func(rec *busv1.SessionRecord) error {
 		before := proto.CloneOf(rec)
-		f(rec)
+		if err := f(rec); err != nil {
+			return err
+		}
 		if proto.Equal(before, rec) {
 			return bus.ErrNoChange
 		}

@@ -3,16 +3,11 @@ package sessions
 import (
 	"context"
 
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	orchestratorv1 "github.com/axpchat/connector/gen/axpchat/orchestrator/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
-	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
-	"github.com/axpchat/connector/services/session-orchestrator/internal/records"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/state"
 )
 
@@ -39,33 +34,22 @@ func (s *Service) StepUp(ctx context.Context, caller *orchestratorv1.Caller, req
 			return nil, s.orGone(ctx, rec, err)
 		}
 	}
-	next, changed, err := s.records.ChangeSession(ctx, caller.GetAccount(), req.GetSessionId(), func(rec *busv1.SessionRecord) error {
+	return s.change(ctx, rec, func(rec *busv1.SessionRecord) error {
 		// Of two customers who name the same anonymous one the first gets it.
-		if !owns(rec, caller) && !mayClaim(rec, caller) {
+		own := owns(rec, caller)
+		if !own && !mayClaim(rec, caller) {
 			return noSession()
 		}
 		if state.Closed(rec.GetSession().GetStatus()) {
 			return errs.New(axpchatv1.ErrorReason_ERROR_REASON_SESSION_CLOSED, "the session is closed; create a new one")
 		}
-		before := proto.CloneOf(rec)
 		rec.Subject, rec.Session.Anonymous = caller.GetSubject(), false
-		if name := cut(caller.GetName(), maxName); name != "" && !owns(before, caller) {
+		if name := cut(caller.GetName(), maxName); name != "" && !own {
 			rec.Session.DisplayName = name
 		}
 		rec.Session.CustomerIdentifiers = union(rec.GetSession().GetCustomerIdentifiers(), caller.GetIdentifiers())
-		if proto.Equal(before, rec) {
-			return bus.ErrNoChange
-		}
-		rec.Session.UpdateTime = timestamppb.New(s.now())
 		return nil
 	})
-	if err != nil {
-		return nil, records.Unavailable(err)
-	}
-	if changed {
-		s.told(ctx, next)
-	}
-	return next.GetSession(), nil
 }
 
 // claimed reads the session that the caller owns or may have.
