@@ -269,7 +269,7 @@ func TestBadCallbacksAreRefusedAndNotStored(t *testing.T) {
 	s := suitetest.Start(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	hook := callbackURL(ctx, t, s)
+	hook := s.CallbackURL(ctx, t)
 	token, err := suitetest.Token(ctx, s.Sandbox, "Ada", "ada")
 	if err != nil {
 		t.Fatal(err)
@@ -323,24 +323,6 @@ func TestBadCallbacksAreRefusedAndNotStored(t *testing.T) {
 			t.Errorf("a refused callback reached the client: %v", e)
 		}
 	}
-}
-
-// callbackURL is where the connector has asked AXP to call.
-func callbackURL(ctx context.Context, t testing.TB, s *suitetest.Suite) string {
-	t.Helper()
-	var state struct {
-		Subscriptions []struct {
-			CallbackURL string `json:"callbackUrl"`
-		} `json:"subscriptions"`
-	}
-	err := suitetest.Await(ctx, "the webhook subscription", func(ctx context.Context) (bool, error) {
-		err := suitetest.CallJSON(ctx, http.MethodGet, s.Sandbox+"/control/state", "", nil, &state)
-		return len(state.Subscriptions) > 0, err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return state.Subscriptions[0].CallbackURL
 }
 
 var errStored = errors.New("a refused message is in the history")

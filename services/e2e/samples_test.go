@@ -48,7 +48,7 @@ func TestEverySampleReachesTheClientIntact(t *testing.T) {
 	s := suitetest.Start(t)
 	ctx, stop := context.WithTimeout(t.Context(), 3*patience)
 	defer stop()
-	hook := callbackURL(ctx, t, s)
+	hook := s.CallbackURL(ctx, t)
 	keys, err := keyring.New(keyring.Config{Secret: suitetest.WebhookSecret})
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +102,7 @@ func TestACallbackIsRoutedByAXPsIDsWhereOursIsMissing(t *testing.T) {
 	s := suitetest.Start(t)
 	ctx, stop := context.WithTimeout(t.Context(), 2*patience)
 	defer stop()
-	hook := callbackURL(ctx, t, s)
+	hook := s.CallbackURL(ctx, t)
 	token, err := suitetest.Token(ctx, s.Sandbox, "Ada", "ada")
 	if err != nil {
 		t.Fatal(err)

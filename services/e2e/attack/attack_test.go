@@ -356,18 +356,7 @@ func TestACallbackThatIsReplayedIsOneEvent(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	s := start(ctx, t)
-	var state struct {
-		Subscriptions []struct {
-			CallbackURL string `json:"callbackUrl"`
-		} `json:"subscriptions"`
-	}
-	err := suitetest.Await(ctx, "the webhook subscription", func(ctx context.Context) (bool, error) {
-		err := suitetest.CallJSON(ctx, http.MethodGet, s.Sandbox+"/control/state", "", nil, &state)
-		return len(state.Subscriptions) > 0, err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	hook := s.CallbackURL(ctx, t)
 	own := s.ask(ctx, t, request{method: http.MethodGet, path: "/v1/sessions/" + s.session + "/engagements/" + s.chat, token: s.victim})
 	var e struct {
 		Engagement struct {
@@ -382,7 +371,7 @@ func TestACallbackThatIsReplayedIsOneEvent(t *testing.T) {
 		"senderParticipantId": "agent", "senderParticipantType": "AGENT", "body": map[string]any{"elementType": "text", "elementText": map[string]any{"text": "said once"}},
 	}
 	for range 20 {
-		if err := suitetest.CallJSON(ctx, http.MethodPost, state.Subscriptions[0].CallbackURL, "", callback, nil); err != nil {
+		if err := suitetest.CallJSON(ctx, http.MethodPost, hook, "", callback, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

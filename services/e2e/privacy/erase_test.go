@@ -115,7 +115,7 @@ func TestAnErasedCustomerIsGoneFromARunningSuite(t *testing.T) {
 	defer cancel()
 	e := &eraser{stage: s, addr: addr, binary: filepath.Join(s.Bin(), "session-orchestrator")}
 	b := s.looker(ctx, t)
-	hook := s.callback(ctx, t)
+	hook := s.CallbackURL(ctx, t)
 	c := s.begin(ctx, t)
 	s.talk(ctx, t, c)
 	s.attach(ctx, t, c)

@@ -126,21 +126,3 @@ func (s *stage) polled(ctx context.Context, t *testing.T, session, text string) 
 		t.Fatal(err)
 	}
 }
-
-// callback is the address that AXP was told to call.
-func (s *stage) callback(ctx context.Context, t *testing.T) string {
-	t.Helper()
-	var state struct {
-		Subscriptions []struct {
-			CallbackURL string `json:"callbackUrl"`
-		} `json:"subscriptions"`
-	}
-	err := suitetest.Await(ctx, "the webhook subscription", func(ctx context.Context) (bool, error) {
-		err := suitetest.CallJSON(ctx, http.MethodGet, s.Sandbox+"/control/state", "", nil, &state)
-		return len(state.Subscriptions) > 0, err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return state.Subscriptions[0].CallbackURL
-}

@@ -29,7 +29,7 @@ type chat struct {
 // tell tells a chat with everything in it that is personal, and everything going
 // wrong that makes services write more than usually.
 func (s *stage) tell(ctx context.Context, t *testing.T) {
-	hook := s.callback(ctx, t)
+	hook := s.CallbackURL(ctx, t)
 	s.marks.add("the callback key", hook[strings.LastIndexByte(hook, '/')+1:])
 	c := s.begin(ctx, t)
 	s.talk(ctx, t, c)

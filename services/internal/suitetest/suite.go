@@ -5,8 +5,10 @@
 package suitetest
 
 import (
+	"context"
 	"maps"
 	"net"
+	"net/http"
 	"path/filepath"
 	"testing"
 )
@@ -114,4 +116,22 @@ func StartProcesses(t testing.TB, settings ...string) *Suite {
 	WaitReady(t, s.Ingest, "http://"+adminIngest+"/healthz/ready")
 	WaitReady(t, s.Gateway, "http://"+adminGateway+"/healthz/ready")
 	return s
+}
+
+// CallbackURL is where the connector has asked AXP to call; it waits until it has.
+func (s *Suite) CallbackURL(ctx context.Context, t testing.TB) string {
+	t.Helper()
+	var state struct {
+		Subscriptions []struct {
+			CallbackURL string `json:"callbackUrl"`
+		} `json:"subscriptions"`
+	}
+	err := Await(ctx, "the webhook subscription", func(ctx context.Context) (bool, error) {
+		err := CallJSON(ctx, http.MethodGet, s.Sandbox+"/control/state", "", nil, &state)
+		return len(state.Subscriptions) > 0, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state.Subscriptions[0].CallbackURL
 }
