@@ -79,7 +79,11 @@ func openConnect(ctx context.Context, s *suite, token, session, cursor string) (
 		return nil, err
 	}
 	f := &grpcFollower{recv: c.Recv, send: c.Send, cancel: cancel}
-	return f, c.Send(hello(session, cursor))
+	err = c.Send(hello(session, cursor))
+	if errors.Is(err, io.EOF) { // the stream has ended; reading tells why
+		_, err = f.next()
+	}
+	return f, err
 }
 
 func hello(session, cursor string) *axpchatv1.ConnectRequest {
