@@ -3,8 +3,8 @@ package attack
 import (
 	"context"
 	"errors"
-	"io"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
