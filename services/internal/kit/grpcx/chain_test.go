@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"testing"
 
@@ -214,6 +215,34 @@ func TestErrorsAreMappedAlikeForCallsAndStreams(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAFloodOfRefusalsIsNoneOfLines(t *testing.T) {
+	refused, failed := errs.New(axpchatv1.ErrorReason_ERROR_REASON_SESSION_CLOSED, ""), errors.New("the cause")
+	var err error
+	f := start(t, &chat{
+		send: func(context.Context, *axpchatv1.SendMessageRequest) (*axpchatv1.SendMessageResponse, error) {
+			return nil, err
+		},
+	}, nil)
+	ctx := patient(t)
+	const each = 100
+	for _, err = range []error{refused, failed} {
+		for range each {
+			if _, got := f.client.SendMessage(ctx, message()); got == nil {
+				t.Fatal("it went well")
+			}
+		}
+	}
+	f.stop()
+	got := map[any]int{}
+	for _, line := range f.log.named(t, "rpc") {
+		got[line["reason"]]++
+	}
+	// Faults of one's own are all told of.
+	if want := map[any]int{"SESSION_CLOSED": 20, "INTERNAL": each}; !maps.Equal(got, want) {
+		t.Errorf("lines by reason: %v, want %v", got, want)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/internal/kit/logx"
 )
 
 // requestIDs accepts or makes the request id and tells it to the caller.
@@ -34,7 +35,8 @@ func requestIDs() Interceptor {
 }
 
 // accessLog writes a line and counts for every call. Calls that went well are
-// for debugging; metrics count them.
+// for debugging; metrics count them. Where many are refused alike it tells of
+// some, and with left_out of how many it did not.
 func accessLog(w *watch) Interceptor {
 	return Interceptor{
 		Name: NameAccessLog,
@@ -53,6 +55,15 @@ type watch struct {
 	log     *slog.Logger
 	metrics *metrics
 	known   *methods
+	refused *logx.Sieve[refusal]
+}
+
+// refusal is what calls have in common that are refused alike: a flood of them
+// must not become one of lines.
+type refusal struct {
+	method string
+	code   codes.Code
+	reason string
 }
 
 // begin counts a call in and returns what its method is called.
@@ -63,15 +74,30 @@ func (w *watch) begin(ctx context.Context, fullMethod string) (method string) {
 }
 
 func (w *watch) end(ctx context.Context, method string, began time.Time, err error) {
-	code := status.Code(err)
-	attrs := []any{"method", method, "code", code.String(), "duration", time.Since(began), "request_id", RequestID(ctx)}
-	reason := ""
+	code, reason := status.Code(err), ""
 	if err != nil {
 		reason = reasonName(err)
-		attrs = append(attrs, "reason", reason)
 	}
 	w.metrics.end(ctx, method, code, reason)
-	w.log.Log(ctx, level(code), "rpc", attrs...)
+	level := level(code)
+	if !w.log.Enabled(ctx, level) {
+		return // most calls: the rest would be work for a line that nobody gets
+	}
+	leftOut := 0
+	if level == slog.LevelInfo {
+		var ok bool
+		if leftOut, ok = w.refused.Pass(refusal{method, code, reason}, time.Now()); !ok {
+			return
+		}
+	}
+	attrs := []any{"method", method, "code", code.String(), "duration", time.Since(began), "request_id", RequestID(ctx)}
+	if err != nil {
+		attrs = append(attrs, "reason", reason)
+	}
+	if leftOut > 0 {
+		attrs = append(attrs, "left_out", leftOut)
+	}
+	w.log.Log(ctx, level, "rpc", attrs...)
 }
 
 // reasonName is empty for calls whose caller went away, which have no reason.

@@ -16,6 +16,7 @@ import (
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/internal/kit/logx"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 )
 
@@ -140,7 +141,7 @@ func (p ServerParams) links(known *methods) ([]Interceptor, *guard, error) {
 	for _, method := range p.SelfValidating {
 		self[method] = true
 	}
-	g := &guard{watch: watch{log: p.Log, metrics: m, known: known}, validator: v, self: self}
+	g := &guard{watch: watch{log: p.Log, metrics: m, known: known, refused: logx.NewSieve[refusal]()}, validator: v, self: self}
 	links := []Interceptor{requestIDs(), accessLog(&g.watch), recovering(p.Log), mapErrors(p.Log)}
 	links = append(links, p.Interceptors...)
 	return append(links, validating(v, self)), g, nil

@@ -11,6 +11,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
+	"github.com/axpchat/connector/services/internal/kit/logx"
 )
 
 // RequestIDHeader is the header that carries request ids in both directions.
@@ -26,22 +27,33 @@ func RequestID(h http.Handler) http.Handler {
 	})
 }
 
+// refusal is what requests have in common that are refused alike: a flood of them
+// must not become one of lines.
+type refusal struct {
+	route  string
+	status int
+	reason axpchatv1.ErrorReason
+}
+
 // AccessLog writes a line for every request, at debug when it went well, and the
-// cause of failures that are the connector's own. It logs the route, never path,
-// query, headers or bodies.
+// cause of failures that are the connector's own. Where many
+// are refused alike it tells of some, and with left_out of how many it did not;
+// metrics count them all.
+// It logs the route, never path, query, headers or bodies.
 func AccessLog(log *slog.Logger, h http.Handler) http.Handler {
+	refused := logx.NewSieve[refusal]()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t, w, r := follow(w, r)
 		began := time.Now()
 		// Deferred, so that an answer that is aborted by a panic is logged too.
 		defer func() {
-			logRequest(log, t, r, time.Since(began))
+			logRequest(log, refused, t, r, time.Since(began))
 		}()
 		h.ServeHTTP(w, r)
 	})
 }
 
-func logRequest(log *slog.Logger, t *track, r *http.Request, took time.Duration) {
+func logRequest(log *slog.Logger, refused *logx.Sieve[refusal], t *track, r *http.Request, took time.Duration) {
 	ctx, code := r.Context(), t.code()
 	level := slog.LevelDebug
 	switch {
@@ -50,21 +62,36 @@ func logRequest(log *slog.Logger, t *track, r *http.Request, took time.Duration)
 	case code >= http.StatusBadRequest:
 		level = slog.LevelInfo
 	}
-	if t.err == nil && !log.Enabled(ctx, level) {
+	var e *errs.Error
+	reason := axpchatv1.ErrorReason_ERROR_REASON_UNSPECIFIED
+	if t.err != nil {
+		e = errs.From(t.err)
+		reason = e.Reason
+	}
+	if reason == axpchatv1.ErrorReason_ERROR_REASON_INTERNAL {
+		level = slog.LevelError
+	}
+	if !log.Enabled(ctx, level) {
 		return // most requests: the rest would be work for a line that nobody gets
+	}
+	leftOut := 0
+	if level == slog.LevelInfo {
+		var ok bool
+		if leftOut, ok = refused.Pass(refusal{t.routeName(), code, reason}, time.Now()); !ok {
+			return
+		}
 	}
 	attrs := []any{"method", method(r), "route", t.routeName(), "status", code,
 		"bytes", t.bytes, "duration", took, "request_id", grpcx.RequestID(ctx)}
-	if t.err != nil {
-		e := errs.From(t.err)
-		attrs = append(attrs, "reason", errs.Name(e.Reason))
-		if e.Reason == axpchatv1.ErrorReason_ERROR_REASON_INTERNAL {
-			level = slog.LevelError
-		}
+	if e != nil {
+		attrs = append(attrs, "reason", errs.Name(reason))
 		// Causes of other failures may repeat what the client sent.
-		if errs.HTTPStatus(e.Reason) >= http.StatusInternalServerError {
+		if errs.HTTPStatus(reason) >= http.StatusInternalServerError {
 			attrs = append(attrs, "error", t.err)
 		}
+	}
+	if leftOut > 0 {
+		attrs = append(attrs, "left_out", leftOut)
 	}
 	log.Log(ctx, level, "http", attrs...)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -154,6 +155,29 @@ func TestAccessLog(t *testing.T) {
 			t.Errorf("got %s", log.text())
 		}
 	})
+}
+
+func TestAFloodOfRefusalsIsNoneOfLines(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.Handle("GET /limit", failing(errs.New(rateLimited, "")))
+	mux.Handle("GET /fault", failing(errors.New("the cause")))
+	mux.HandleFunc("GET /well", func(http.ResponseWriter, *http.Request) {})
+	log := &records{}
+	h := site(log, mux)
+	const each = 100
+	for _, path := range []string{"/limit", "/unknown", "/fault", "/well"} {
+		for range each {
+			call(h, httptest.NewRequest(http.MethodGet, path, nil))
+		}
+	}
+	got := map[any]int{}
+	for _, line := range log.named(t, "http") {
+		got[line["status"]]++
+	}
+	// Faults of one's own are all told of; so is what went well, where debugging is on.
+	if want := map[any]int{429.0: 20, 404.0: 20, 500.0: each, 200.0: each}; !maps.Equal(got, want) {
+		t.Errorf("lines by status: %v, want %v", got, want)
+	}
 }
 
 func TestMuxTellsOfOtherMethods(t *testing.T) {
