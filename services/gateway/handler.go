@@ -38,7 +38,10 @@ func handler(ctx context.Context, p handlerParams) (http.Handler, error) {
 		}
 		return customer.Account, nil
 	})
-	api, err := rest.New(ctx, p.Conn)
+	api, err := rest.New(ctx, p.Conn, func(r *http.Request) error {
+		_, err := p.Verifier.VerifyRequest(r)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -40,8 +40,10 @@ func Calls() grpc.UnaryClientInterceptor {
 }
 
 // New returns the REST handler over a connection to ChatService, which must use
-// the interceptor Calls.
-func New(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, error) {
+// the interceptor Calls. What verify does not accept is refused before it becomes
+// a call, which would cost several times as much; who the customer is, and what is
+// his, the call finds out by itself.
+func New(ctx context.Context, conn grpc.ClientConnInterface, verify func(*http.Request) error) (http.Handler, error) {
 	mux := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.JSONPb{
 			MarshalOptions:   protojson.MarshalOptions{EmitUnpopulated: false, UseProtoNames: false},
@@ -69,6 +71,12 @@ func New(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, erro
 			ctx = context.WithValue(ctx, idempotencyKey{}, id)
 		}
 		w.Header().Set("Cache-Control", "no-store")
+		if route(r.URL.Path) != unmatched {
+			if err := verify(r); err != nil {
+				httpx.WriteProblem(w, r, err)
+				return
+			}
+		}
 		r = r.WithContext(ctx)
 		r.Header.Del("Grpc-Timeout") // the server's own limits hold
 		serveAsProblem(mux, w, r)

@@ -14,7 +14,10 @@ type Streams struct {
 	SSE       func(w http.ResponseWriter, r *http.Request, session string)
 }
 
-const sessionsPath = "/v1/sessions/"
+const (
+	sessionsPath = "/v1/sessions/"
+	unmatched    = "unmatched" // the route of a path that is not of the API
+)
 
 // Router sends streams to their transports and everything else to the REST
 // handler. The paths follow google.api.http, whose verbs behind a colon
@@ -37,34 +40,45 @@ func Router(api http.Handler, s Streams) http.Handler {
 	})
 }
 
+// isCollection and isVerb know what the paths of the API are made of.
+func isCollection(part string) bool {
+	switch part {
+	case "sessions", "engagements", "messages", "attachments", "events", "events:poll":
+		return true
+	}
+	return false
+}
+
+func isVerb(part string) bool {
+	switch part {
+	case "updateParameters", "stepUp", "keepAlive", "appendIdentifiers", "createTicket", "connect", "join", "end":
+		return true
+	}
+	return false
+}
+
 // route is the path with its ids left out, for logs and metrics. A path that is
 // not of the API has no name, so that strangers can't invent labels.
 func route(path string) string {
 	rest, ok := strings.CutPrefix(path, "/v1/")
 	if !ok {
-		return "unmatched"
-	}
-	known := map[string]bool{
-		"sessions": true, "engagements": true, "messages": true, "attachments": true, "events": true, "events:poll": true,
-	}
-	verbs := map[string]bool{
-		"updateParameters": true, "stepUp": true, "keepAlive": true, "appendIdentifiers": true, "createTicket": true, "connect": true, "join": true, "end": true,
+		return unmatched
 	}
 	parts := strings.Split(rest, "/")
 	if len(parts) > 6 {
-		return "unmatched"
+		return unmatched
 	}
 	for i, part := range parts {
 		if i%2 == 0 {
-			if !known[part] {
-				return "unmatched"
+			if !isCollection(part) {
+				return unmatched
 			}
 			continue
 		}
 		parts[i] = "{id}"
 		if _, verb, has := strings.Cut(part, ":"); has {
-			if !verbs[verb] {
-				return "unmatched"
+			if !isVerb(verb) {
+				return unmatched
 			}
 			parts[i] += ":" + verb
 		}
