@@ -38,7 +38,8 @@ type Env struct {
 // Main runs a command of the suite and returns its exit code: 0 after a clean
 // end, 78 when the configuration is wrong, 1 for any other failure. The context
 // of run ends at the first SIGINT or SIGTERM; the second ends the process at
-// once with 130. Mistakes of the configuration are printed one a line.
+// once with 130. Mistakes of the configuration are printed one a line. Garbage is
+// collected when there is much of it, unless GOGC says otherwise.
 //
 //	func main() { os.Exit(lifecycle.Main("gateway", run)) }
 //
@@ -52,6 +53,7 @@ func Main(name string, run func(ctx context.Context, env Env) error) int {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
+	defer runtime.KeepAlive(heapFloor())
 	p := process{
 		env:     Env{Name: name, Args: os.Args[1:], Sources: config.OS(), Stdout: os.Stdout, Stderr: os.Stderr},
 		signals: signals,
