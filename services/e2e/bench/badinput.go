@@ -28,6 +28,7 @@ type BadOptions struct {
 	Flood     float64       // bad inputs a second
 	Senders   int           // of bad input at a time
 	JSON      string        // file for the figures; empty: none
+	Profiles  string        // folder for profiles of one more round beside the flood; empty: none
 	Out       io.Writer     // gets the report
 }
 
@@ -49,6 +50,7 @@ func (o *BadOptions) Flags(f *flag.FlagSet) {
 	f.Float64Var(&o.Flood, "flood", o.Flood, "bad inputs a second")
 	f.IntVar(&o.Senders, "senders", o.Senders, "senders of bad input at a time")
 	f.StringVar(&o.JSON, "json", o.JSON, "file for the figures")
+	f.StringVar(&o.Profiles, "profile", o.Profiles, "folder for profiles of one more round beside the flood")
 }
 
 func (o *BadOptions) check() error {
@@ -118,8 +120,23 @@ func RunBadInput(ctx context.Context, o BadOptions) (BadResult, error) {
 		res.Calm, res.Beside = append(res.Calm, calm.BadFigures), append(res.Beside, beside.BadFigures)
 		res.Flood.add(beside.flood)
 	}
+	if err := p.profile(ctx); err != nil {
+		return res, err
+	}
 	err := errors.Join(res.write(), res.Report(o.Out), res.verdict(), p.load.verdict())
 	return res, errors.Join(err, p.customers.verdict(ctx, p.desk))
+}
+
+// profile profiles the suite's processes while one more round runs.
+func (p *proving) profile(ctx context.Context) error {
+	profiles, err := newProfiler(p.o.Profiles)
+	if err != nil {
+		return err
+	}
+	return profiles.load(ctx, p.side, p.o.Round, func(ctx context.Context) error {
+		_, err := p.round(ctx, true, p.o.Round)
+		return err
+	})
 }
 
 func (o *BadOptions) say(text string) {
