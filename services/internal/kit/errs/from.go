@@ -119,10 +119,12 @@ func reasonOf(st *status.Status) axpchatv1.ErrorReason {
 }
 
 // fromValidation has no cause: the text of a validation error may repeat what
-// the customer wrote, and the violations say the rest.
+// the customer wrote, and the violations say the rest. It makes no more of them
+// than are shown: a path repeats the key that a value stands under, and a request
+// of 256 KiB with one long key and many wrong values would make some 8 GiB.
 func fromValidation(invalid *protovalidate.ValidationError) *Error {
 	e := New(axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, "")
-	for _, v := range invalid.Violations {
+	for _, v := range invalid.Violations[:min(len(invalid.Violations), MaxViolations)] {
 		message := v.Proto.GetMessage()
 		if message == "" {
 			message = "breaks the rule " + v.Proto.GetRuleId()

@@ -15,21 +15,23 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 )
 
+// MaxViolations is how many violations a caller is told of. Who makes more mistakes
+// learns of the rest when the first ones are gone.
+const MaxViolations = 20
+
 // Over gRPC an error travels in headers, which proxies limit to some KiB, and a
-// field path can hold a map key as large as the request. A caller who makes more
-// mistakes than this learns of the rest when the first ones are gone.
+// field path can hold a map key as large as the request.
 const (
-	maxViolations = 20
-	maxField      = 200
-	maxMessage    = 300
-	maxDetail     = 1000
+	maxField   = 200
+	maxMessage = 300
+	maxDetail  = 1000
 )
 
 // shown returns the error as callers may see it: with a detail, within limits
 // and in valid UTF-8, without which protobuf refuses to encode it at all.
 func (e *Error) shown() *Error {
 	out := &Error{Reason: known(e.Reason), Detail: clip(e.detail(), maxDetail), RetryAfter: max(0, e.RetryAfter)}
-	for _, v := range e.Violations[:min(len(e.Violations), maxViolations)] {
+	for _, v := range e.Violations[:min(len(e.Violations), MaxViolations)] {
 		out.Violations = append(out.Violations, Violation{
 			Field: clip(v.Field, maxField), Message: clip(v.Message, maxMessage), Code: clip(v.Code, maxField),
 		})

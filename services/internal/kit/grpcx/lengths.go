@@ -67,56 +67,80 @@ func maxLen(rules *validate.FieldRules) int {
 	return int(min(rules.GetString().GetMaxLen(), 1<<31-1))
 }
 
-// check appends a violation for each text of the message that is too long.
-func (l *lengths) check(out []errs.Violation, prefix string, m protoreflect.Message) []errs.Violation {
+// place is where in a message something is. Its path is written only for what is
+// wrong: a key may be as long as the message, and stands before each of the values.
+type place struct {
+	up    *place
+	field protoreflect.FieldDescriptor
+	key   protoreflect.MapKey // of a map's entry
+	index int                 // of a list's item; -1: neither map nor list
+}
+
+func (p *place) String() string {
+	var path string
+	if p.up != nil {
+		path = p.up.String() + "."
+	}
+	path += p.field.JSONName()
+	switch {
+	case p.key.IsValid():
+		path += "[" + keyText(p.key, p.field.MapKey()) + "]"
+	case p.index >= 0:
+		path += "[" + strconv.Itoa(p.index) + "]"
+	}
+	return path
+}
+
+// check appends a violation for each text of the message that is too long, as long
+// as callers are told of more.
+func (l *lengths) check(out []errs.Violation, up *place, m protoreflect.Message) []errs.Violation {
 	for _, entry := range l.planOf(m.Descriptor()) {
 		f := entry.field
 		if !m.Has(f) {
 			continue
 		}
-		path := prefix + f.JSONName()
 		switch {
 		case f.IsMap():
 			m.Get(f).Map().Range(func(key protoreflect.MapKey, value protoreflect.Value) bool {
-				at := path + "[" + keyText(key, f.MapKey()) + "]"
+				at := &place{up: up, field: f, key: key, index: -1}
 				if entry.keys > 0 {
 					out = checkText(out, at, "key: ", key.String(), entry.keys)
 				}
 				out = l.checkValue(out, at, value, entry, f.MapValue())
-				return true
+				return len(out) < errs.MaxViolations
 			})
 		case f.IsList():
 			list := m.Get(f).List()
-			for i := range list.Len() {
-				out = l.checkValue(out, path+"["+strconv.Itoa(i)+"]", list.Get(i), entry, f)
+			for i := 0; i < list.Len() && len(out) < errs.MaxViolations; i++ {
+				out = l.checkValue(out, &place{up: up, field: f, index: i}, list.Get(i), entry, f)
 			}
 		default:
-			out = l.checkValue(out, path, m.Get(f), entry, f)
+			out = l.checkValue(out, &place{up: up, field: f, index: -1}, m.Get(f), entry, f)
 		}
 	}
 	return out
 }
 
 // checkValue looks at one text or message, of the kind that f describes.
-func (l *lengths) checkValue(out []errs.Violation, path string, v protoreflect.Value, entry limited, f protoreflect.FieldDescriptor) []errs.Violation {
+func (l *lengths) checkValue(out []errs.Violation, at *place, v protoreflect.Value, entry limited, f protoreflect.FieldDescriptor) []errs.Violation {
 	switch {
 	case f.Message() != nil:
-		return l.check(out, path+".", v.Message())
+		return l.check(out, at, v.Message())
 	case entry.values > 0 && f.Kind() == protoreflect.StringKind:
-		return checkText(out, path, "", v.String(), entry.values)
+		return checkText(out, at, "", v.String(), entry.values)
 	}
 	return out
 }
 
 // checkText leaves out what is too long in code points too: that violation is
 // known already.
-func checkText(out []errs.Violation, path, about, text string, limit int) []errs.Violation {
+func checkText(out []errs.Violation, at *place, about, text string, limit int) []errs.Violation {
 	// A UTF-16 unit takes at least one byte of UTF-8.
-	if len(text) <= limit || UTF16Len(text) <= limit || utf8.RuneCountInString(text) > limit {
+	if len(out) >= errs.MaxViolations || len(text) <= limit || UTF16Len(text) <= limit || utf8.RuneCountInString(text) > limit {
 		return out
 	}
 	return append(out, errs.Violation{
-		Field:   path,
+		Field:   at.String(),
 		Message: fmt.Sprintf("%smust be at most %d characters, counted in UTF-16 units", about, limit),
 		Code:    ruleMaxLen,
 	})

@@ -34,7 +34,7 @@ func NewValidator() (*Validator, error) {
 }
 
 // Validate returns nil, or an *errs.Error: INVALID_ARGUMENT with a violation for
-// each broken rule, or INTERNAL when a rule itself is broken. It does not change
+// each broken rule, up to errs.MaxViolations, or INTERNAL when a rule itself is broken. It does not change
 // the message. A nil message is valid.
 func (v *Validator) Validate(m proto.Message) error {
 	if m == nil {
@@ -47,7 +47,7 @@ func (v *Validator) Validate(m proto.Message) error {
 		}
 		out = errs.From(err)
 	}
-	out.Violations = v.lengths.check(out.Violations, "", m.ProtoReflect())
+	out.Violations = v.lengths.check(out.Violations, nil, m.ProtoReflect())
 	if len(out.Violations) == 0 {
 		return nil
 	}

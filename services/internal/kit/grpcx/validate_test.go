@@ -1,6 +1,8 @@
 package grpcx_test
 
 import (
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf16"
@@ -118,6 +120,44 @@ func TestTextsAreJudgedByTheirUTF16Length(t *testing.T) {
 			t.Fatalf("got %v", err)
 		}
 	})
+}
+
+// TestManyMistakesUnderALongKeyCostLittle: each violation names the key, so that
+// one for each value would take the square of the message.
+func TestManyMistakesUnderALongKeyCostLittle(t *testing.T) {
+	v, err := grpcx.NewValidator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 256 << 10 // GRPC_MAX_RECV_BYTES
+	wide := make([]string, 300)
+	for i := range wide {
+		wide[i] = strings.Repeat(emoji, 200)
+	}
+	for name, values := range map[string][]string{
+		"empty values":                      make([]string, size/4),
+		"values too long in UTF-16":         wide,
+		"values too long in code points":    slices.Repeat([]string{strings.Repeat("v", 257)}, 300),
+		"values in order, but too many":     slices.Repeat([]string{"v"}, size/6),
+		"values in order, the key too long": {"v"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			key := strings.Repeat("k", size/2)
+			m := &axpchatv1.AppendCustomerIdentifiersRequest{CustomerIdentifiers: map[string]*axpchatv1.CustomerIdentifierValues{key: {Values: values}}}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			got := errs.From(v.Validate(m))
+			runtime.ReadMemStats(&after)
+			if n := len(got.Violations); n == 0 || n > errs.MaxViolations {
+				t.Errorf("%d violations", n)
+			}
+			if used := after.TotalAlloc - before.TotalAlloc; used > 256<<20 {
+				t.Errorf("%d MiB were needed for a message of %d KiB", used>>20, proto.Size(m)>>10)
+			} else {
+				t.Logf("%d MiB", used>>20)
+			}
+		})
+	}
 }
 
 func BenchmarkValidate(b *testing.B) {
