@@ -26,6 +26,7 @@ import (
 	"github.com/axpchat/connector/services/axp-sandbox/internal/world"
 	"github.com/axpchat/connector/services/internal/kit/httpx"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 )
 
 // Params is what New needs.
@@ -103,7 +104,7 @@ func (s *Sandbox) handler(c Config, files *media.Store) http.Handler {
 		mux.Handle("OPTIONS /dev/token", tokens)
 	}
 	mux.Handle("GET /{$}", http.RedirectHandler("/desk", http.StatusFound))
-	return httpx.RequestID(httpx.Recover(s.log, mux))
+	return httpx.RequestID(httpx.Recover(panics.New(s.log, nil), mux))
 }
 
 // Addr is the address that is bound.

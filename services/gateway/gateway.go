@@ -34,6 +34,9 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 )
 
+// instrumentation names the meter of the gateway's own metrics.
+const instrumentation = "github.com/axpchat/connector/services/gateway"
+
 // innerBuffer is what the in-process connection holds of one direction.
 const innerBuffer = 256 << 10
 
@@ -105,7 +108,7 @@ func New(ctx context.Context, p Params) (g *Gateway, err error) {
 	run := commands.New(orchestratorv1.NewOrchestratorServiceClient(orchestrator), validator, p.Config.RequestTimeout)
 	reader, desk := sessions.NewReader(p.Bus), tickets.NewDesk(p.Config.Tickets, p.Bus)
 	clients := presence.New()
-	stop, err := p.Bus.AnswerPresence(clients.Here)
+	stop, err := p.Bus.AnswerPresence(clients.Here) //nolint:contextcheck // it lives until it is stopped
 	if err != nil {
 		return nil, err
 	}

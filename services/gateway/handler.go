@@ -16,6 +16,7 @@ import (
 	"github.com/axpchat/connector/services/gateway/internal/web"
 	"github.com/axpchat/connector/services/gateway/internal/websocket"
 	"github.com/axpchat/connector/services/internal/kit/httpx"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 )
 
 // handlerParams is what the HTTP side is made of.
@@ -63,7 +64,7 @@ func handler(ctx context.Context, p handlerParams) (http.Handler, error) {
 	// also where nobody asked for it, such as for a page.
 	h := httpx.ReadTimeout(p.Config.HTTP.WithDefaults().ReadTimeout, httpx.Mux(mux))
 	h = httpx.SecurityHeaders(h)
-	h = httpx.Recover(p.Log, h)
+	h = httpx.Recover(panics.New(p.Log, p.Providers.Meter.Meter(instrumentation)), h)
 	h = httpx.AccessLog(p.Log, h)
 	h = httpx.Instrument(p.Providers, h)
 	return httpx.RequestID(h), nil

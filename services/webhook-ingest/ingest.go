@@ -13,6 +13,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/httpx"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 	"github.com/axpchat/connector/services/internal/rotation"
 	"github.com/axpchat/connector/services/webhook-ingest/internal/callback"
@@ -27,6 +28,9 @@ type Params struct {
 	Bus       *bus.Bus
 	Listener  net.Listener // nil: WEBHOOK_ADDR is bound
 }
+
+// instrumentation names the meter of the service's own metrics.
+const instrumentation = "github.com/axpchat/connector/services/webhook-ingest"
 
 var _ lifecycle.Component = (*Ingest)(nil)
 
@@ -124,7 +128,7 @@ func routes(p Params, handler *callback.Handler) http.Handler {
 	mux.Handle(callback.Pattern, handler.Behind(func(h http.Handler) http.Handler {
 		h = httpx.ReadTimeout(p.Config.ReadTimeout, h)
 		h = httpx.SecurityHeaders(h)
-		h = httpx.Recover(p.Log, h)
+		h = httpx.Recover(panics.New(p.Log, p.Providers.Meter.Meter(instrumentation)), h)
 		h = httpx.AccessLog(p.Log, h)
 		h = httpx.Instrument(p.Providers, h)
 		return httpx.RequestID(h)

@@ -92,6 +92,7 @@ func (e *Engine) serveCrowd() {
 // worth reading in one pass. What goes wrong is left to each one's own reading.
 func (e *Engine) look(all []*arrival) {
 	defer func() {
+		_ = e.panics.Note(e.ctx, "common look", recover())
 		for _, a := range all {
 			close(a.looked)
 		}

@@ -13,6 +13,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 )
 
 const (
@@ -30,6 +31,7 @@ type Engine struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics metrics
+	panics  *panics.Watch
 	ctx     context.Context //nolint:containedctx // the life of the engine, which its subscriptions share
 	cancel  context.CancelFunc
 	turns   chan struct{} // one slot for each read that may run
@@ -57,7 +59,7 @@ func New(p Params) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		bus: p.Bus, cfg: p.Config, log: p.Log, metrics: m,
+		bus: p.Bus, cfg: p.Config, log: p.Log, metrics: m, panics: panics.New(p.Log, p.Meter.Meter(scope)),
 		turns: make(chan struct{}, p.Config.CatchUps),
 		feeds: map[bus.SessionKey]*feed{},
 	}

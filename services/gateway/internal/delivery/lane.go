@@ -61,6 +61,9 @@ func (l *lane) run(ctx context.Context) {
 }
 
 func (l *lane) handOn(ctx context.Context, m *nats.Msg) {
+	// The next event of the session, or the look at the tail, finds that this one is
+	// missing; whoever then reads it from the journal has only itself to end.
+	defer func() { _ = l.engine.panics.Note(ctx, "live event", recover()) }()
 	l.mu.RLock()
 	f := l.feeds[m.Subject]
 	l.mu.RUnlock()

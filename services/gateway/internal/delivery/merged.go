@@ -47,6 +47,7 @@ func (e *Engine) attachMerged(ctx context.Context, r Request, at cursor, reset *
 // followMerged reads until the subscription ends. What fails is begun again
 // after the last event that was handed on.
 func (s *Subscription) followMerged(engagements map[bus.SessionKey]map[string]bool) {
+	defer func() { s.broken(recover()) }()
 	progress, pause := time.Now(), firstPause
 	for s.ctx.Err() == nil {
 		before := s.position()
@@ -124,9 +125,7 @@ func (s *Subscription) handOn(msg jetstream.Msg, engagements map[bus.SessionKey]
 		if !s.room(it.bytes) {
 			return nil
 		}
-		s.mu.Lock()
-		s.splice.advance(it)
-		s.mu.Unlock()
+		s.advance(it)
 	}
 	if meta.NumPending == 0 {
 		s.markCaughtUp()

@@ -10,6 +10,9 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 )
 
+// scope is the name under which instruments are made.
+const scope = "github.com/axpchat/connector/services/gateway/internal/delivery"
+
 // metrics counts what operators need to see whether delivery is healthy.
 type metrics struct {
 	subscriptions metric.Int64UpDownCounter
@@ -21,7 +24,7 @@ type metrics struct {
 }
 
 func newMetrics(provider metric.MeterProvider) (m metrics, err error) {
-	meter := provider.Meter("github.com/axpchat/connector/services/gateway/internal/delivery")
+	meter := provider.Meter(scope)
 	if m.subscriptions, err = meter.Int64UpDownCounter("axpchat.delivery.subscriptions",
 		metric.WithDescription("Clients that follow a session.")); err != nil {
 		return m, fmt.Errorf("metrics: %w", err)

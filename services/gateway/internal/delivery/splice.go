@@ -63,8 +63,8 @@ func (s *splice) advance(it item) {
 	if it.sequence <= s.last {
 		return
 	}
+	s.emit(it) // first: where it panics nothing has been emitted
 	s.last = it.sequence
-	s.emit(it)
 }
 
 // settle goes over to live events after the journal was read to its end. It

@@ -63,16 +63,21 @@ func (s *Subscription) CaughtUp() <-chan struct{} { return s.caughtUp }
 // Take removes the next event from the queue. The event is shared with other
 // clients and must not be changed.
 func (s *Subscription) Take() (*axpchatv1.Event, bool) {
-	s.mu.Lock()
-	it, ok := s.queue.pop()
-	if ok {
-		s.taken.sequence = it.sequence
-	}
-	s.mu.Unlock()
+	it, ok := s.pop()
 	if ok {
 		signal(s.space)
 	}
 	return it.event, ok
+}
+
+func (s *Subscription) pop() (item, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	it, ok := s.queue.pop()
+	if ok {
+		s.taken.sequence = it.sequence
+	}
+	return it, ok
 }
 
 // Cursor is the place after the last event that was taken.
@@ -128,21 +133,37 @@ func (s *Subscription) enqueue(it item) {
 
 // offer takes a live event.
 func (s *Subscription) offer(it item) {
-	s.mu.Lock()
-	gap := s.splice.offer(it)
-	s.mu.Unlock()
-	if gap {
+	if s.splices(func() bool { return s.splice.offer(it) }) {
 		s.engine.metrics.gap(s.ctx)
 		s.beginCatchUp()
 	}
 }
 
+// splices changes the splice. A panic in there must not leave it locked.
+func (s *Subscription) splices(f func() bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return f()
+}
+
+// advance takes an event of the journal.
+func (s *Subscription) advance(it item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.splice.advance(it)
+}
+
+// broken ends the subscription where v, which recover has returned, is a panic: its
+// client comes back and tries again, and is the only one that must.
+func (s *Subscription) broken(v any) {
+	if s.engine.panics.Note(s.ctx, "journal", v) != nil {
+		s.finish(axpchatv1.CloseCode_CLOSE_CODE_UNAVAILABLE)
+	}
+}
+
 // behind takes the newest sequence of the session.
 func (s *Subscription) behind(newest uint64) {
-	s.mu.Lock()
-	gap := s.splice.behind(newest)
-	s.mu.Unlock()
-	if gap {
+	if s.splices(func() bool { return s.splice.behind(newest) }) {
 		s.engine.metrics.gap(s.ctx)
 		s.beginCatchUp()
 	}
@@ -165,6 +186,7 @@ const (
 // fills the queue by force: a client that reads slowly gets its history at its
 // own pace, one that reads nothing is dropped.
 func (s *Subscription) catchUp() {
+	defer func() { s.broken(recover()) }()
 	if s.engine.gather(s) && s.room(pendingBytes) && s.settle() {
 		return
 	}
@@ -203,9 +225,7 @@ func (s *Subscription) readOn() (done bool, err error) {
 			if !s.room(it.bytes) {
 				return false, nil
 			}
-			s.mu.Lock()
-			s.splice.advance(it)
-			s.mu.Unlock()
+			s.advance(it)
 		}
 	}
 	if !s.room(pendingBytes) {
@@ -216,9 +236,7 @@ func (s *Subscription) readOn() (done bool, err error) {
 
 // settle tries to go live.
 func (s *Subscription) settle() bool {
-	s.mu.Lock()
-	done := s.splice.settle()
-	s.mu.Unlock()
+	done := s.splices(s.splice.settle)
 	if done {
 		s.markCaughtUp()
 	}

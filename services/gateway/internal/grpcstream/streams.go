@@ -27,7 +27,7 @@ func (s *Service) connecting(ss grpc.BidiStreamingServer[axpchatv1.ConnectReques
 	if err != nil {
 		return nil, nil, err
 	}
-	return &stream.Request{Transport: "grpc_connect", Principal: p, Origin: limits.OriginOf(ss.Context())}, newWriter(ss.Send, s.p.Streams.Config().WriteTimeout), nil
+	return &stream.Request{Transport: "grpc_connect", Principal: p, Origin: limits.OriginOf(ss.Context())}, newWriter(s.p.Streams.Careful(ss.Context(), ss.Send), s.p.Streams.Config().WriteTimeout), nil
 }
 
 func (s *Service) accept(ss grpc.BidiStreamingServer[axpchatv1.ConnectRequest, axpchatv1.ConnectResponse], r *stream.Request, w *writer) error {
@@ -60,9 +60,9 @@ func (s *Service) watching(req *axpchatv1.WatchEventsRequest, ss grpc.ServerStre
 	if err != nil {
 		return nil, nil, err
 	}
-	w := newWriter(func(f *axpchatv1.ConnectResponse) error {
+	w := newWriter(s.p.Streams.Careful(ctx, func(f *axpchatv1.ConnectResponse) error {
 		return ss.Send(&axpchatv1.WatchEventsResponse{Frame: f})
-	}, s.p.Streams.Config().WriteTimeout)
+	}), s.p.Streams.Config().WriteTimeout)
 	return st, w, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/axpchat/connector/services/gateway/internal/auth"
 	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 )
 
 // maxFrameID is the longest frame id, as the protocol says.
@@ -37,6 +38,8 @@ func (st *Stream) handle(ctx context.Context, r received) (End, bool) {
 	case errors.Is(r.err, io.EOF):
 		st.in = nil // it only listens from now on; silence still ends the stream
 		return End{}, false
+	case errors.Is(r.err, panics.Err):
+		return st.end(axpchatv1.CloseCode_CLOSE_CODE_UNAVAILABLE, r.err)
 	case r.err != nil && isFrameFault(r.err):
 		return st.end(axpchatv1.CloseCode_CLOSE_CODE_PROTOCOL_ERROR, r.err)
 	case r.err != nil:
@@ -65,7 +68,7 @@ func (st *Stream) handle(ctx context.Context, r received) (End, bool) {
 		// before it.
 		before, done := st.lastSend, make(chan struct{})
 		st.lastSend = done
-		st.start(ctx, done, func(ctx context.Context) result {
+		st.start(ctx, f, done, func(ctx context.Context) result {
 			if before != nil {
 				select {
 				case <-before:
@@ -75,7 +78,7 @@ func (st *Stream) handle(ctx context.Context, r received) (End, bool) {
 			return st.execute(ctx, f)
 		})
 	default:
-		st.start(ctx, nil, func(ctx context.Context) result { return st.execute(ctx, f) })
+		st.start(ctx, f, nil, func(ctx context.Context) result { return st.execute(ctx, f) })
 	}
 	return End{}, false
 }
@@ -86,15 +89,13 @@ func (st *Stream) refuse(ctx context.Context, f *axpchatv1.ConnectRequest, err e
 	if enough {
 		return st.end(axpchatv1.CloseCode_CLOSE_CODE_RATE_LIMITED, err)
 	}
-	return st.send(ctx, replyFrame(&axpchatv1.Reply{
-		FrameId: f.GetFrameId(), Result: &axpchatv1.Reply_Problem{Problem: errs.ToProblem(err, grpcx.RequestID(ctx))},
-	}))
+	return st.send(ctx, replyFrame(problem(ctx, f, err)))
 }
 
 // start works a command beside the stream and closes done, where there is one,
 // when its answer is in line. There are never more commands than results has
 // room for, so none waits to be read.
-func (st *Stream) start(ctx context.Context, done chan<- struct{}, work func(context.Context) result) {
+func (st *Stream) start(ctx context.Context, f *axpchatv1.ConnectRequest, done chan<- struct{}, work func(context.Context) result) {
 	if st.results == nil {
 		st.results = make(chan result, st.server.p.Config.InFlight)
 		st.workCtx, st.endWork = context.WithCancel(ctx)
@@ -107,8 +108,28 @@ func (st *Stream) start(ctx context.Context, done chan<- struct{}, work func(con
 		if done != nil {
 			defer close(done)
 		}
-		st.results <- work(ctx)
+		st.results <- st.outcome(ctx, f, work)
 	})
+}
+
+// outcome is what work makes of a frame. Where it panics that is a fault like any
+// other, which its client is told; the stream goes on.
+func (st *Stream) outcome(ctx context.Context, f *axpchatv1.ConnectRequest, work func(context.Context) result) (r result) {
+	err := st.server.panics.Do(ctx, "command", func() error {
+		r = work(ctx)
+		return nil
+	}, "request_id", grpcx.RequestID(ctx))
+	if err != nil {
+		return result{refresh: f.GetRefreshToken() != nil, reply: problem(ctx, f, err)}
+	}
+	return r
+}
+
+// problem is the answer to a frame that led to an error.
+func problem(ctx context.Context, f *axpchatv1.ConnectRequest, err error) *axpchatv1.Reply {
+	return &axpchatv1.Reply{
+		FrameId: f.GetFrameId(), Result: &axpchatv1.Reply_Problem{Problem: errs.ToProblem(err, grpcx.RequestID(ctx))},
+	}
 }
 
 func (st *Stream) execute(ctx context.Context, f *axpchatv1.ConnectRequest) result {
@@ -126,7 +147,7 @@ func (st *Stream) takeToken(ctx context.Context, f *axpchatv1.ConnectRequest) {
 		return
 	}
 	st.refreshes++
-	st.start(ctx, nil, func(ctx context.Context) result { return st.refresh(ctx, who, f) })
+	st.start(ctx, f, nil, func(ctx context.Context) result { return st.refresh(ctx, who, f) })
 }
 
 // refresh checks a fresh token, which must be of the same customer.
@@ -135,11 +156,10 @@ func (st *Stream) refresh(ctx context.Context, who *auth.Principal, f *axpchatv1
 	if err == nil && !p.Same(who) {
 		err = st.stepUp(ctx, who, p)
 	}
-	reply := &axpchatv1.Reply{FrameId: f.GetFrameId()}
 	if err != nil {
-		reply.Result = &axpchatv1.Reply_Problem{Problem: errs.ToProblem(err, grpcx.RequestID(ctx))}
-		return result{reply: reply, refresh: true}
+		return result{reply: problem(ctx, f, err), refresh: true}
 	}
+	reply := &axpchatv1.Reply{FrameId: f.GetFrameId()}
 	reply.Result = &axpchatv1.Reply_RefreshToken{RefreshToken: &axpchatv1.TokenRefreshed{ExpireTime: timestamppb.New(p.ExpireTime)}}
 	return result{reply: reply, refresh: true, principal: p}
 }

@@ -9,6 +9,7 @@ import (
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/grpcx"
 )
 
 // AXP's limits, as clients are told.
@@ -81,9 +82,10 @@ type frames struct {
 // receive reads frames one by one: while nobody takes the last one, nothing is
 // read, and the client is slowed down by the transport. The goroutine ends with
 // the first error, or soon after the transport has ended the connection.
-func receive(ctx context.Context, in Receiver) *frames {
+func (s *Server) receive(ctx context.Context, in Receiver) *frames {
 	f := &frames{next: make(chan received), stop: make(chan struct{})}
 	go func() {
+		defer s.unread(ctx, f)
 		for {
 			frame, err := in.Receive(ctx)
 			select {
@@ -97,4 +99,15 @@ func receive(ctx context.Context, in Receiver) *frames {
 		}
 	}()
 	return f
+}
+
+// unread is deferred; it calls recover itself. A frame that can't be read for a
+// fault of ours ends its stream.
+func (s *Server) unread(ctx context.Context, f *frames) {
+	if err := s.panics.Note(ctx, "frame", recover(), "request_id", grpcx.RequestID(ctx)); err != nil {
+		select {
+		case f.next <- received{err: err}:
+		case <-f.stop:
+		}
+	}
 }

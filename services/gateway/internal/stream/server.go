@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -24,6 +23,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 )
 
 // Sender sends frames to the client. It is called by one goroutine at a time
@@ -70,6 +70,7 @@ type Params struct {
 // Server serves the streams of one pod. It is safe for concurrent use.
 type Server struct {
 	p      Params
+	panics *panics.Watch
 	open   metric.Int64UpDownCounter
 	closes metric.Int64Counter
 
@@ -87,6 +88,7 @@ func NewServer(p Params) (*Server, error) {
 	s := &Server{p: p, streams: map[*Stream]struct{}{}, left: make(chan struct{}, 1), again: make(chan struct{})}
 	close(s.again)
 	meter := p.Meter.Meter("github.com/axpchat/connector/services/gateway/internal/stream")
+	s.panics = panics.New(p.Log, meter)
 	var err error
 	if s.open, err = meter.Int64UpDownCounter("axpchat.gateway.streams", metric.WithDescription("Open streams, by transport.")); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
@@ -95,6 +97,14 @@ func NewServer(p Params) (*Server, error) {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	return s, nil
+}
+
+// Careful is send, which may run beside the stream's goroutine, with its panics as
+// errors. The stream ends by them.
+func (s *Server) Careful(ctx context.Context, send func(*axpchatv1.ConnectResponse) error) func(*axpchatv1.ConnectResponse) error {
+	return func(f *axpchatv1.ConnectResponse) error {
+		return s.panics.Do(ctx, "send", func() error { return send(f) }, "request_id", grpcx.RequestID(ctx))
+	}
 }
 
 // Config returns how streams live, for transports.
@@ -180,7 +190,7 @@ func (s *Server) Accept(ctx context.Context, r *Request, out Sender, in Receiver
 	if err := s.hello(ctx, r, in); err != nil {
 		return s.unopened(ctx, err, out)
 	}
-	frames := receive(ctx, in)
+	frames := s.receive(ctx, in)
 	defer close(frames.stop)
 	st, err := s.enter(ctx, r)
 	if err != nil {
@@ -212,10 +222,7 @@ func (s *Server) Carry(ctx context.Context, f func(ctx context.Context)) bool {
 // putDown is deferred; it calls recover itself. A broken client must not end
 // those of the others.
 func (s *Server) putDown(ctx context.Context, id string) {
-	if v := recover(); v != nil {
-		s.p.Log.ErrorContext(ctx, "panic while a client was served", "request_id", id,
-			"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-	}
+	_ = s.panics.Note(ctx, "client", recover(), "request_id", id) // nobody is left to be told
 	s.mu.Lock()
 	s.carried--
 	s.mu.Unlock()
@@ -255,8 +262,15 @@ func (s *Server) hello(ctx context.Context, r *Request, in Receiver) error {
 	defer timer.Stop()
 	came := make(chan received, 1)
 	go func() {
-		frame, err := in.Receive(ctx)
-		came <- received{frame, err}
+		var first received
+		err := s.panics.Do(ctx, "frame", func() error {
+			first.frame, first.err = in.Receive(ctx)
+			return nil
+		}, "request_id", grpcx.RequestID(ctx))
+		if err != nil {
+			first = received{err: err}
+		}
+		came <- first
 	}()
 	var first received
 	select {

@@ -15,6 +15,8 @@ import (
 	"github.com/axpchat/connector/services/gateway/internal/limits"
 	"github.com/axpchat/connector/services/gateway/internal/sessions"
 	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/internal/kit/grpcx"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 )
 
 const (
@@ -111,12 +113,22 @@ func (st *Stream) Serve(ctx context.Context, out Sender) End { return st.serve(c
 // and Go shrinks a stack only when little of it is in use. So what takes room on
 // the stack is done by functions that have returned by then, and what must be
 // kept is kept in st.
-func (st *Stream) serve(ctx context.Context, out Sender, in *frames) End {
+func (st *Stream) serve(ctx context.Context, out Sender, in *frames) (end End) {
 	st.begin(ctx, out, in)
-	defer st.release()
-	end := st.run(ctx)
+	defer st.release(ctx, &end)
+	defer st.broken(ctx, &end)
+	end = st.run(ctx)
 	st.bid(ctx, &end)
 	return end
+}
+
+// broken is deferred; it calls recover itself. A stream that a fault of ours ends
+// says so, like any other.
+func (st *Stream) broken(ctx context.Context, end *End) {
+	if err := st.server.panics.Note(ctx, "stream", recover(), "request_id", grpcx.RequestID(ctx)); err != nil {
+		*end, _ = st.end(axpchatv1.CloseCode_CLOSE_CODE_UNAVAILABLE, err)
+		st.bid(ctx, end)
+	}
 }
 
 // begin takes what release gives back.
@@ -128,13 +140,14 @@ func (st *Stream) begin(ctx context.Context, out Sender, in *frames) {
 }
 
 // release ends the commands and gives back what the stream holds.
-func (st *Stream) release() {
+func (st *Stream) release(ctx context.Context, end *End) {
 	if st.endWork != nil {
 		st.endWork()
 		st.work.Wait()
 	}
 	st.timers.stop()
 	st.Close()
+	st.server.remove(context.WithoutCancel(ctx), st, end.Close.GetCode())
 }
 
 // bid says goodbye.
@@ -146,7 +159,6 @@ func (st *Stream) bid(ctx context.Context, end *End) {
 			st.server.p.Log.DebugContext(ctx, "close frame can't be sent", "code", end.Close.GetCode().String(), "error", err)
 		}
 	}
-	st.server.remove(context.WithoutCancel(ctx), st, end.Close.GetCode())
 }
 
 // run sends and receives until something ends the stream.
@@ -427,6 +439,8 @@ func (st *Stream) send(ctx context.Context, f *axpchatv1.ConnectResponse) (End, 
 	switch {
 	case err == nil:
 		return End{}, false
+	case errors.Is(err, panics.Err):
+		return st.end(axpchatv1.CloseCode_CLOSE_CODE_UNAVAILABLE, err)
 	case errors.Is(err, ErrStalled):
 		end, over := st.end(axpchatv1.CloseCode_CLOSE_CODE_SLOW_CONSUMER, nil)
 		end.mute = true // the close frame would not get through either

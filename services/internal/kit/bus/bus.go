@@ -23,6 +23,7 @@ import (
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	"github.com/axpchat/connector/services/internal/kit/config"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 	"github.com/axpchat/connector/services/internal/kit/tlsx"
 )
 
@@ -110,6 +111,7 @@ type Bus struct {
 	outbox     lazyStream
 	uses       Uses
 	denials    *denials
+	panics     *panics.Watch
 
 	erased erased
 
@@ -131,6 +133,7 @@ func Connect(ctx context.Context, p Params) (*Bus, error) {
 		p.Meter = noop.NewMeterProvider()
 	}
 	var err error
+	b.panics = panics.New(p.Log, p.Meter.Meter(instrumentation))
 	if b.denials, err = newDenials(p.Log, p.Meter, b.apiPrefix()); err != nil {
 		return nil, err
 	}

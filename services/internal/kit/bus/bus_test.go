@@ -275,3 +275,35 @@ func TestPartitionIsStable(t *testing.T) {
 		}
 	}
 }
+
+// TestASubscriberThatPanicsMissesOneMessage and goes on with the next.
+func TestASubscriberThatPanicsMissesOneMessage(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	got := make(chan string, 2)
+	sub, err := b.Subscribe("chat.test", func(m *nats.Msg) {
+		if string(m.Data) == "poison" {
+			panic("poison")
+		}
+		got <- string(m.Data)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	for _, text := range []string{"one", "poison", "two"} {
+		if err := b.NC.Publish("chat.test", []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"one", "two"} {
+		select {
+		case text := <-got:
+			if text != want {
+				t.Errorf("got %s, want %s", text, want)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("nothing came")
+		}
+	}
+}

@@ -17,7 +17,7 @@ const presenceTimeout = time.Second
 // returned function is called. here is called on NATS's goroutine and must not
 // block.
 func (b *Bus) AnswerPresence(here func(SessionKey) bool) (stop func(), err error) {
-	sub, err := b.NC.Subscribe(presencePrefix+"*.*", func(m *nats.Msg) {
+	sub, err := b.Subscribe(presencePrefix+"*.*", func(m *nats.Msg) {
 		account, session, _ := strings.Cut(strings.TrimPrefix(m.Subject, presencePrefix), ".")
 		if here(SessionKey{account, session}) {
 			_ = m.Respond(nil) // who asked asks again some time

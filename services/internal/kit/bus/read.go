@@ -69,6 +69,15 @@ func (b *Bus) ReadEvents(ctx context.Context, account, session string, after uin
 	return events, pending > 0, nil
 }
 
+// Subscribe calls f, on NATS's goroutine, with every message that comes by. One that
+// makes f panic is passed over.
+func (b *Bus) Subscribe(subject string, f func(*nats.Msg)) (*nats.Subscription, error) {
+	return b.NC.Subscribe(subject, func(m *nats.Msg) {
+		defer func() { _ = b.panics.Note(context.Background(), "message", recover()) }()
+		f(m)
+	})
+}
+
 // SubscribeLive hands the session's newly stored events to ch. A full channel
 // drops events: the reader finds the hole by Previous and reads the journal.
 // Call NC.Flush before reading the journal, so that nothing falls in between.

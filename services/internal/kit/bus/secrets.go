@@ -32,7 +32,7 @@ func (b *Bus) ReportSecrets(r *busv1.SecretReport) error {
 // until the returned function is called. f is called on NATS's goroutine and must
 // not block.
 func (b *Bus) SubscribeSecrets(f func(*busv1.SecretReport)) (stop func(), err error) {
-	sub, err := b.NC.Subscribe(secretPrefix+"*", func(m *nats.Msg) {
+	sub, err := b.Subscribe(secretPrefix+"*", func(m *nats.Msg) {
 		r := &busv1.SecretReport{}
 		if proto.Unmarshal(m.Data, r) == nil { // else it is nobody's of ours
 			f(r)

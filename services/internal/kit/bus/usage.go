@@ -26,7 +26,7 @@ func (b *Bus) TellUsage(r *busv1.UsageReport) error {
 // this one's own too, until the returned function is called. What is no report is
 // passed over.
 func (b *Bus) HearUsage(f func(*busv1.UsageReport)) (stop func(), err error) {
-	sub, err := b.NC.Subscribe(usagePrefix+"*", func(m *nats.Msg) {
+	sub, err := b.Subscribe(usagePrefix+"*", func(m *nats.Msg) {
 		r := &busv1.UsageReport{}
 		if proto.Unmarshal(m.Data, r) == nil {
 			f(r)

@@ -268,8 +268,8 @@ func TestPanicsBecomeInternal(t *testing.T) {
 		}
 	}
 	f.stop()
-	lines := f.log.named(t, "panic in a handler")
-	if len(lines) != 2 || lines[0]["panic"] != "boom" || !strings.Contains(fmt.Sprint(lines[0]["stack"]), "chain_test.go") {
+	lines := f.log.named(t, "panic")
+	if len(lines) != 2 || strings.Contains(f.log.text(), "boom") || lines[0]["where"] != "rpc" || !strings.Contains(fmt.Sprint(lines[0]["stack"]), "chain_test.go") {
 		t.Errorf("got %v", lines)
 	}
 }

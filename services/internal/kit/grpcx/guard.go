@@ -6,6 +6,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/axpchat/connector/services/internal/kit/panics"
 )
 
 // guard does for streams, in the same order, what the kit's own links do for
@@ -15,6 +17,7 @@ import (
 // of that, and with it 8 KiB of every idle client.
 type guard struct {
 	watch
+	panics    *panics.Watch
 	validator *Validator
 	self      map[string]bool // methods that check their messages themselves
 }
@@ -24,7 +27,7 @@ func (g *guard) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo
 	gs := g.admit(s, info.FullMethod)
 	defer func() {
 		if v := recover(); v != nil {
-			err = fault(gs.ctx, g.log, info.FullMethod, v)
+			err = fault(gs.ctx, g.panics, info.FullMethod, v)
 		} else {
 			err = convert(gs.ctx, g.log, info.FullMethod, err)
 		}

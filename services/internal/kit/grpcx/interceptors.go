@@ -3,9 +3,7 @@ package grpcx
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"google.golang.org/grpc"
@@ -17,6 +15,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/internal/kit/logx"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 )
 
 // requestIDs accepts or makes the request id and tells it to the caller.
@@ -122,13 +121,13 @@ func level(code codes.Code) slog.Level {
 
 // recovering turns a panic of a handler into an error, so that one broken
 // request does not end the process and everybody's streams with it.
-func recovering(log *slog.Logger) Interceptor {
+func recovering(w *panics.Watch) Interceptor {
 	return Interceptor{
 		Name: NameRecover,
 		Unary: func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (_ any, err error) {
 			defer func() {
 				if v := recover(); v != nil {
-					err = fault(ctx, log, info.FullMethod, v)
+					err = fault(ctx, w, info.FullMethod, v)
 				}
 			}()
 			return next(ctx, req)
@@ -137,11 +136,10 @@ func recovering(log *slog.Logger) Interceptor {
 	}
 }
 
-// fault logs a panic and makes the error that its caller gets.
-func fault(ctx context.Context, log *slog.Logger, method string, v any) error {
-	log.ErrorContext(ctx, "panic in a handler", "method", method, "request_id", RequestID(ctx),
-		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-	return errs.Status(errs.New(axpchatv1.ErrorReason_ERROR_REASON_INTERNAL, ""), RequestID(ctx)).Err()
+// fault notes a panic and makes the error that its caller gets.
+func fault(ctx context.Context, w *panics.Watch, method string, v any) error {
+	err := w.Note(ctx, "rpc", v, "method", method, "request_id", RequestID(ctx))
+	return errs.Status(err, RequestID(ctx)).Err()
 }
 
 // mapErrors turns every error into a status of the catalogue.

@@ -17,6 +17,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/internal/kit/logx"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 )
 
@@ -141,8 +142,12 @@ func (p ServerParams) links(known *methods) ([]Interceptor, *guard, error) {
 	for _, method := range p.SelfValidating {
 		self[method] = true
 	}
-	g := &guard{watch: watch{log: p.Log, metrics: m, known: known, refused: logx.NewSieve[refusal]()}, validator: v, self: self}
-	links := []Interceptor{requestIDs(), accessLog(&g.watch), recovering(p.Log), mapErrors(p.Log)}
+	g := &guard{
+		watch:     watch{log: p.Log, metrics: m, known: known, refused: logx.NewSieve[refusal]()},
+		panics:    panics.New(p.Log, p.Providers.Meter.Meter(scope)),
+		validator: v, self: self,
+	}
+	links := []Interceptor{requestIDs(), accessLog(&g.watch), recovering(g.panics), mapErrors(p.Log)}
 	links = append(links, p.Interceptors...)
 	return append(links, validating(v, self)), g, nil
 }

@@ -12,7 +12,7 @@
 //	h = httpx.Mux(mux)
 //	h = httpx.LimitBody(n, h)
 //	h = httpx.SecurityHeaders(h)
-//	h = httpx.Recover(log, h)
+//	h = httpx.Recover(panics, h)
 //	h = httpx.AccessLog(log, h)
 //	h = httpx.Instrument(providers, h)
 //	h = httpx.RequestID(h)

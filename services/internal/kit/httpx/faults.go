@@ -24,7 +24,13 @@ var between = regexp.MustCompile(` tcp \S+->\S+:`)
 
 // Write logs a line of net/http's, less the addresses of whose connection it is.
 func (f faults) Write(line []byte) (int, error) {
-	text := between.ReplaceAllString(strings.TrimSpace(string(line)), ":")
+	text := strings.TrimSpace(string(line))
+	if head, stack, ok := strings.Cut(text, "\ngoroutine "); ok {
+		// A panic past Recover. What it says may repeat what was sent.
+		head, _, _ = strings.Cut(head, " serving ")
+		text = head + "\ngoroutine " + stack
+	}
+	text = between.ReplaceAllString(text, ":")
 	for _, before := range []string{" from ", " serving "} {
 		head, rest, ok := strings.Cut(text, before)
 		if _, tail, found := strings.Cut(rest, ": "); ok && found {

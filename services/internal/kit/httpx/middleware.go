@@ -1,17 +1,16 @@
 package httpx
 
 import (
-	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
-	"runtime/debug"
 	"time"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
 	"github.com/axpchat/connector/services/internal/kit/logx"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 )
 
 // RequestIDHeader is the header that carries request ids in both directions.
@@ -107,18 +106,18 @@ func method(r *http.Request) string {
 	}
 }
 
-// Recover answers a panic of the handler with INTERNAL and logs it. When the
+// Recover answers a panic of the handler with INTERNAL and notes it. When the
 // answer has begun, the connection is cut, so that nobody takes it for complete.
-func Recover(log *slog.Logger, h http.Handler) http.Handler {
+func Recover(p *panics.Watch, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t, w, r := follow(w, r)
-		defer answerPanic(log, t, w, r)
+		defer answerPanic(p, t, w, r)
 		h.ServeHTTP(w, r)
 	})
 }
 
 // answerPanic is deferred; it calls recover itself.
-func answerPanic(log *slog.Logger, t *track, w http.ResponseWriter, r *http.Request) {
+func answerPanic(p *panics.Watch, t *track, w http.ResponseWriter, r *http.Request) {
 	v := recover()
 	if v == nil {
 		return
@@ -126,12 +125,11 @@ func answerPanic(log *slog.Logger, t *track, w http.ResponseWriter, r *http.Requ
 	if v == http.ErrAbortHandler { //nolint:errorlint // a panic value is not wrapped
 		panic(v)
 	}
-	log.ErrorContext(r.Context(), "panic in a handler", "route", t.routeName(),
-		"request_id", grpcx.RequestID(r.Context()), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	err := p.Note(r.Context(), "http", v, "route", t.routeName(), "request_id", grpcx.RequestID(r.Context()))
 	if t.began() {
 		panic(http.ErrAbortHandler)
 	}
-	WriteProblem(w, r, errs.New(axpchatv1.ErrorReason_ERROR_REASON_INTERNAL, ""))
+	WriteProblem(w, r, err)
 }
 
 // SecurityHeaders sets the headers that suit an API: nothing is guessed, framed,

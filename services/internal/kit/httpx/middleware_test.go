@@ -24,6 +24,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
 	"github.com/axpchat/connector/services/internal/kit/httpx"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 )
 
@@ -104,7 +105,7 @@ func TestRequestID(t *testing.T) {
 
 // site is a handler as services wrap it.
 func site(log *records, mux *http.ServeMux) http.Handler {
-	h := httpx.Recover(log.logger(), httpx.SecurityHeaders(httpx.LimitBody(1<<10, httpx.Mux(mux))))
+	h := httpx.Recover(panics.New(log.logger(), nil), httpx.SecurityHeaders(httpx.LimitBody(1<<10, httpx.Mux(mux))))
 	return httpx.RequestID(httpx.Instrument(nil, httpx.AccessLog(log.logger(), h)))
 }
 
@@ -237,8 +238,8 @@ func TestRecover(t *testing.T) {
 		t.Error("the connection must be cut")
 	}
 	f.stop()
-	lines := log.named(t, "panic in a handler")
-	if len(lines) != 2 || lines[0]["panic"] != "boom" || lines[0]["route"] != "/early" || !strings.Contains(fmt.Sprint(lines[0]["stack"]), "middleware_test.go") {
+	lines := log.named(t, "panic")
+	if len(lines) != 2 || strings.Contains(log.text(), "boom") || lines[0]["where"] != "http" || lines[0]["route"] != "/early" || !strings.Contains(fmt.Sprint(lines[0]["stack"]), "middleware_test.go") {
 		t.Errorf("got %v", lines)
 	}
 	if len(log.named(t, "http")) != 3 {
@@ -410,4 +411,18 @@ func TestInstrumentKeepsPathsOut(t *testing.T) {
 		return
 	}
 	t.Error("there is no duration")
+}
+
+// TestAPanicPastRecoverIsLoggedWithoutItsValue: net/http itself writes it down.
+func TestAPanicPastRecoverIsLoggedWithoutItsValue(t *testing.T) {
+	f := start(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("private: 1\nprivate: 2") }), httpx.ServerConfig{})
+	if resp, err := f.do(t, patient(t), http.MethodGet, nil); err == nil {
+		_ = resp.Body.Close()
+		t.Error("it was answered")
+	}
+	f.stop()
+	text := f.log.text()
+	if !strings.Contains(text, "http: panic") || !strings.Contains(text, "middleware_test.go") || strings.Contains(text, "private") {
+		t.Errorf("got %s", text)
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/accounts"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/records"
@@ -61,6 +62,7 @@ type Filler struct {
 	p        Params
 	looks    metric.Int64Counter
 	messages metric.Int64Counter
+	panics   *panics.Watch
 	lost     chan string // accounts whose subscription was gone
 
 	// What follows belongs to the goroutine of Run.
@@ -90,7 +92,7 @@ func New(p Params) (*Filler, error) {
 		return nil, err
 	}
 	return &Filler{
-		p: p, looks: looks, messages: messages, lost: make(chan string, 64),
+		p: p, looks: looks, messages: messages, panics: panics.New(p.Log, p.Meter), lost: make(chan string, 64),
 		dialogs: map[records.Ref]*watched{}, results: make(chan result, p.Config.Concurrent),
 	}, nil
 }
@@ -147,6 +149,8 @@ func (f *Filler) Run(ctx context.Context) error {
 
 // take notes a live event of a session that is watched here.
 func (f *Filler) take(ctx context.Context, m *nats.Msg) {
+	// What the event would have told is told by the regular looks as well.
+	defer func() { _ = f.panics.Note(ctx, "live event", recover()) }()
 	if !concerns(m.Header.Get(bus.HeaderEvent)) {
 		return
 	}
@@ -249,7 +253,15 @@ func (f *Filler) begin(ctx context.Context, group *sync.WaitGroup) {
 		group.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 			defer cancel()
-			f.results <- f.look(ctx, ask) // there is room for as many as run
+			var r result
+			err := f.panics.Do(ctx, "look at a dialog", func() error {
+				r = f.look(ctx, ask)
+				return nil
+			})
+			if err != nil {
+				r = result{ref: ask.ref, why: ask.why, err: err}
+			}
+			f.results <- r // there is room for as many as run
 		})
 	}
 }

@@ -2,9 +2,14 @@
 // it hands each message to a function, a bounded number at a time, starts again
 // when the consumer ends, and drains.
 //
-// It never acknowledges anything and knows nothing of what the messages say: who
-// handles one tells the server how it went. One that was not begun when the loop
+// It never acknowledges what was handled and knows nothing of what the messages say:
+// who handles one tells the server how it went. One that was not begun when the loop
 // drains is not acknowledged, so another replica gets it.
+//
+// A message whose handler panics comes again, later each time, for another version
+// may be able to work it. The others go on meanwhile. After some minutes it is given
+// up: the server waits for a bounded number of messages only, and those that nobody
+// can work would end up being all of them.
 package consume
 
 import (
@@ -18,6 +23,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
 )
 
@@ -25,6 +31,11 @@ const (
 	askTimeout = 5 * time.Second
 	// again is the pause before an ended consumer is started again.
 	again = time.Second
+	// tries is how often a message is handled at most whose handler panics, with
+	// a pause of brokenMin at first and of brokenMax at last.
+	tries     = 10
+	brokenMin = time.Second
+	brokenMax = time.Minute
 )
 
 // Params is what New needs; all of it is required.
@@ -43,11 +54,13 @@ type Params struct {
 	// context is that of Run.
 	Handle func(ctx context.Context, m jetstream.Msg)
 	Log    *slog.Logger
+	Panics *panics.Watch
 }
 
 // Loop is a part of a component: Run once, Drain before the context of Run ends.
 type Loop struct {
 	p        Params
+	broken   func(deliveries uint64) time.Duration // the pause after a panic
 	slots    chan struct{}
 	group    sync.WaitGroup
 	stopping chan struct{}
@@ -57,7 +70,10 @@ type Loop struct {
 
 // New makes a loop; it reads nothing before Run.
 func New(p Params) *Loop {
-	return &Loop{p: p, slots: make(chan struct{}, p.Concurrency), stopping: make(chan struct{}), stopped: make(chan struct{})}
+	broken := func(deliveries uint64) time.Duration {
+		return patience.Backoff(int(deliveries), brokenMin, brokenMax, 0)
+	}
+	return &Loop{p: p, broken: broken, slots: make(chan struct{}, p.Concurrency), stopping: make(chan struct{}), stopped: make(chan struct{})}
 }
 
 // Run reads until ctx ends, and waits for what was begun.
@@ -95,6 +111,31 @@ func (l *Loop) Drain(ctx context.Context) error {
 	return nil
 }
 
+// handle works a message, and tells the server what becomes of one that can't be
+// worked.
+func (l *Loop) handle(ctx context.Context, m jetstream.Msg) {
+	deliveries := uint64(1)
+	if md, err := m.Metadata(); err == nil {
+		deliveries = md.NumDelivered
+	}
+	err := l.p.Panics.Do(ctx, l.p.Name, func() error {
+		l.p.Handle(ctx, m)
+		return nil
+	}, "delivery", deliveries)
+	if err == nil {
+		return
+	}
+	if deliveries < tries {
+		err = m.NakWithDelay(l.broken(deliveries))
+	} else {
+		l.p.Log.ErrorContext(ctx, "a message is given up that can't be worked", "consumer", l.p.Name)
+		err = m.Term()
+	}
+	if err != nil {
+		l.p.Log.DebugContext(ctx, "a message could not be answered; it comes again", "consumer", l.p.Name, "error", err)
+	}
+}
+
 // errClosed is why consuming ended without anybody having asked for it.
 var errClosed = errors.New("closed by the server")
 
@@ -115,7 +156,7 @@ func (l *Loop) consume(ctx context.Context) error {
 		}
 		l.group.Go(func() {
 			defer func() { <-l.slots }()
-			l.p.Handle(ctx, m)
+			l.handle(ctx, m)
 		})
 	}, jetstream.PullMaxMessages(l.p.Ahead))
 	if err != nil {

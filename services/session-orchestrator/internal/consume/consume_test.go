@@ -17,6 +17,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/consume"
 )
 
@@ -32,12 +33,16 @@ type rig struct {
 	stop func()
 }
 
-func start(t *testing.T, b *bus.Bus, handle func(context.Context, jetstream.Msg)) *rig {
+func start(t *testing.T, b *bus.Bus, handle func(context.Context, jetstream.Msg), changes ...func(*consume.Loop)) *rig {
 	t.Helper()
 	r := &rig{t: t, bus: b, loop: consume.New(consume.Params{
 		Name: "test", Bus: b, Stream: bus.EventsStream, Consumer: bus.ProjectorConsumer,
 		Concurrency: concurrency, Ahead: 2 * concurrency, Handle: handle, Log: slog.New(slog.DiscardHandler),
+		Panics: panics.New(slog.New(slog.DiscardHandler), nil),
 	})}
+	for _, change := range changes {
+		change(r.loop)
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- r.loop.Run(ctx) }()
@@ -151,4 +156,52 @@ func TestAConsumerThatIsMadeAnewIsReadOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "the same once more, from the new consumer", func() bool { return worked.Load() >= 2 })
+}
+
+// TestAMessageThatNobodyCanWorkStopsNobody: it ends neither the process nor keeps the
+// others waiting, is tried again some times, and is out of the way at last.
+func TestAMessageThatNobodyCanWorkStopsNobody(t *testing.T) {
+	b := bustest.Start(t)
+	var poison, others, final atomic.Int64
+	start(t, b, func(_ context.Context, m jetstream.Msg) {
+		md, err := m.Metadata()
+		if err == nil && md.Sequence.Stream%2 == 1 {
+			poison.Add(1)
+			panic("poison")
+		}
+		if m.Ack() == nil {
+			others.Add(1)
+		}
+	}, func(l *consume.Loop) { l.HurryBroken(10 * time.Millisecond) })
+	publish(t, b, 40)
+	await(t, "the others are worked", func() bool { return others.Load() == 20 })
+	await(t, "nothing is left", func() bool {
+		c, err := b.JS.Consumer(t.Context(), bus.EventsStream, bus.ProjectorConsumer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		final.Store(int64(c.CachedInfo().NumAckPending) + int64(c.CachedInfo().NumPending))
+		return final.Load() == 0
+	})
+	if poison.Load() != 20*10 {
+		t.Errorf("%d tries of 20 messages, want 10 of each", poison.Load())
+	}
+}
+
+// TestATryAfterAPanicWaits: a message that makes its handler panic is no busy loop.
+func TestATryAfterAPanicWaits(t *testing.T) {
+	b := bustest.Start(t)
+	began := make(chan time.Time, 4)
+	start(t, b, func(_ context.Context, m jetstream.Msg) {
+		began <- time.Now()
+		if len(began) == 1 {
+			panic("once")
+		}
+		_ = m.Ack()
+	})
+	publish(t, b, 1)
+	await(t, "two tries", func() bool { return len(began) == 2 })
+	if pause := -time.Since(<-began) + time.Since(<-began); pause > -500*time.Millisecond {
+		t.Errorf("tried again after %s", -pause)
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/config"
 	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/accounts"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/journal"
@@ -89,6 +90,7 @@ type SenderParams struct {
 type Sender struct {
 	p      SenderParams
 	meters *meters
+	panics *panics.Watch
 }
 
 // NewSender makes a sender.
@@ -97,7 +99,7 @@ func NewSender(p SenderParams) (*Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sender{p: p, meters: m}, nil
+	return &Sender{p: p, meters: m, panics: panics.New(p.Log, p.Meter)}, nil
 }
 
 // Item is an entry to work on.
@@ -129,9 +131,47 @@ func (it *Item) pause(ctx context.Context, d time.Duration, woken <-chan struct{
 	return nil
 }
 
+// tries is how often an entry is worked at most that makes us panic. The messages
+// behind it wait meanwhile, with RetryMin before the second one.
+const tries = 4
+
 // Work carries out an entry: it returns nil when nothing is left to do, and an
 // error when it had to stop before.
+//
+// One that makes us panic every time is failed, so that its customer knows and what
+// is behind it goes on.
 func (s *Sender) Work(ctx context.Context, it *Item) error {
+	for n := 1; ; n++ {
+		var left error
+		err := s.panics.Do(ctx, "outbox", func() error {
+			left = s.work(ctx, it)
+			return nil
+		}, "try", n)
+		if err == nil {
+			return left
+		}
+		it.delivery.again = true // what was begun may have reached AXP
+		if n == tries {
+			return s.broken(ctx, it)
+		}
+		if err := it.pause(ctx, patience.Backoff(n, s.p.Config.RetryMin, s.p.Config.RetryMax, 0), nil); err != nil {
+			return err
+		}
+	}
+}
+
+// broken gives an entry up.
+func (s *Sender) broken(ctx context.Context, it *Item) error {
+	if it.Entry.GetMessage() == nil {
+		s.p.Log.ErrorContext(ctx, "an outbox entry is given up that can't be worked")
+		s.meters.poison(ctx)
+		return nil
+	}
+	f := failure(axpchatv1.ErrorReason_ERROR_REASON_INTERNAL, "The message could not be sent."+mayHaveArrived)
+	return s.fail(ctx, it, f)
+}
+
+func (s *Sender) work(ctx context.Context, it *Item) error {
 	switch {
 	case it.Entry.GetMessage() != nil:
 		return s.message(ctx, it)

@@ -15,6 +15,7 @@ import (
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 )
 
 const (
@@ -62,6 +63,7 @@ type Worker struct {
 	sender Handler
 	log    *slog.Logger
 	meters *meters
+	panics *panics.Watch
 
 	stopping chan struct{}
 	stopOnce sync.Once
@@ -83,7 +85,7 @@ func NewWorker(p WorkerParams) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{
-		bus: p.Bus, sender: p.Sender, log: p.Log, meters: m, stopping: make(chan struct{}), started: time.Now(), pace: defaultPace(),
+		bus: p.Bus, sender: p.Sender, log: p.Log, meters: m, panics: panics.New(p.Log, p.Meter), stopping: make(chan struct{}), started: time.Now(), pace: defaultPace(),
 	}
 	w.members, err = newMembers(p.Bus, membersTTL)
 	return w, err
@@ -235,11 +237,19 @@ func (w *Worker) consume(ctx context.Context, p *partition) error {
 
 // do hands an entry to the sender.
 func (w *Worker) do(ctx context.Context, d delivery, t *tenure) error {
-	entry := &busv1.OutboxEntry{}
-	err := proto.Unmarshal(d.msg.Data(), entry)
-	if err == nil {
-		err = readable(entry)
-	}
+	var left error
+	err := w.panics.Do(ctx, "outbox", func() error {
+		entry := &busv1.OutboxEntry{}
+		if err := proto.Unmarshal(d.msg.Data(), entry); err != nil {
+			return err
+		}
+		if err := readable(entry); err != nil {
+			return err
+		}
+		ctx := w.bus.TraceContext(ctx, d.msg.Headers())
+		left = w.sender.Work(ctx, &Item{Entry: entry, delivery: d, tenure: t})
+		return nil
+	})
 	if err != nil {
 		// Nobody will ever be able to work it; the sender of the message finds it
 		// missing from the journal.
@@ -247,8 +257,7 @@ func (w *Worker) do(ctx context.Context, d delivery, t *tenure) error {
 		w.meters.poison(ctx)
 		return nil
 	}
-	ctx = w.bus.TraceContext(ctx, d.msg.Headers())
-	return w.sender.Work(ctx, &Item{Entry: entry, delivery: d, tenure: t})
+	return left
 }
 
 // readable refuses an entry that could never be worked: it would stop its

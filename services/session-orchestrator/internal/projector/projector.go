@@ -27,6 +27,7 @@ import (
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/attachments"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/consume"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
@@ -85,7 +86,7 @@ func New(p Params) (*Projector, error) {
 	out := &Projector{p: p, poison: poison, retried: retried, dropped: dropped}
 	out.loop = consume.New(consume.Params{
 		Name: out.Name(), Bus: p.Bus, Stream: bus.EventsStream, Consumer: bus.ProjectorConsumer,
-		Concurrency: concurrency, Ahead: 2 * concurrency, Handle: out.handle, Log: p.Log,
+		Concurrency: concurrency, Ahead: 2 * concurrency, Handle: out.handle, Log: p.Log, Panics: panics.New(p.Log, p.Meter),
 	})
 	return out, nil
 }

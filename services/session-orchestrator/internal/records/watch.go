@@ -28,7 +28,7 @@ func NewWatch(b *bus.Bus) (*Watch, error) {
 		prefix:  strings.TrimSuffix(b.Engagements.ChangesSubject(), ">"),
 		waiting: map[string]map[chan struct{}]struct{}{},
 	}
-	sub, err := b.NC.Subscribe(b.Engagements.ChangesSubject(), func(m *nats.Msg) {
+	sub, err := b.Subscribe(b.Engagements.ChangesSubject(), func(m *nats.Msg) {
 		w.wake(strings.TrimPrefix(m.Subject, w.prefix))
 	})
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/consume"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
 )
@@ -64,7 +65,7 @@ func New(p Params) (*Worker, error) {
 	w := &Worker{p: p, fired: fired}
 	w.loop = consume.New(consume.Params{
 		Name: w.Name(), Bus: p.Bus, Stream: bus.TimersStream, Consumer: bus.TimersConsumer,
-		Concurrency: concurrency, Ahead: concurrency, Handle: w.handle, Log: p.Log,
+		Concurrency: concurrency, Ahead: concurrency, Handle: w.handle, Log: p.Log, Panics: panics.New(p.Log, p.Meter),
 	})
 	return w, nil
 }
