@@ -319,33 +319,42 @@ func (s *story) talk(ctx context.Context, t *testing.T) {
 	if got, want := fmt.Sprint(chat.CustomerTexts()), "[early 0 early 1 early 2 question 0 question 1 question 2 question 3 question 4]"; got != want {
 		t.Errorf("the agent has %s, want %s", got, want)
 	}
-	s.checkStatuses(t)
+	s.checkStatuses(ctx, t)
 }
 
 // checkStatuses: each message went ACCEPTED, SENT and DELIVERED, once each.
-func (s *story) checkStatuses(t *testing.T) {
-	s.box.mu.Lock()
-	defer s.box.mu.Unlock()
+func (s *story) checkStatuses(ctx context.Context, t *testing.T) {
 	seen := map[string]string{}
-	for _, e := range s.box.events {
-		switch p := e.GetPayload().(type) {
-		case *axpchatv1.Event_MessageAccepted:
-			seen[p.MessageAccepted.GetMessageId()] += "A"
-		case *axpchatv1.Event_MessageStatusChanged:
-			if p.MessageStatusChanged.GetStatus() == axpchatv1.MessageStatus_MESSAGE_STATUS_SENT {
-				seen[p.MessageStatusChanged.GetMessageId()] += "S"
-			} else if !p.MessageStatusChanged.GetHeld() {
-				t.Errorf("status %v", p.MessageStatusChanged)
+	// The echo is a callback: it may overtake our own SENT, which then comes last.
+	if err := s.box.until(ctx, "each message to be accepted, sent and delivered", func() bool {
+		clear(seen)
+		for _, e := range s.box.events {
+			switch p := e.GetPayload().(type) {
+			case *axpchatv1.Event_MessageAccepted:
+				seen[p.MessageAccepted.GetMessageId()] += "A"
+			case *axpchatv1.Event_MessageStatusChanged:
+				if p.MessageStatusChanged.GetStatus() == axpchatv1.MessageStatus_MESSAGE_STATUS_SENT {
+					seen[p.MessageStatusChanged.GetMessageId()] += "S"
+				} else if !p.MessageStatusChanged.GetHeld() {
+					seen[p.MessageStatusChanged.GetMessageId()] += p.MessageStatusChanged.GetStatus().String()
+				}
+			case *axpchatv1.Event_MessageDelivered:
+				seen[p.MessageDelivered.GetMessageId()] += "D"
 			}
-		case *axpchatv1.Event_MessageDelivered:
-			seen[p.MessageDelivered.GetMessageId()] += "D"
 		}
+		for _, got := range seen {
+			if len(got) < len("ASD") {
+				return false
+			}
+		}
+		return len(seen) >= 8
+	}); err != nil {
+		t.Errorf("%v: %v", err, seen)
 	}
 	if len(seen) != 8 {
 		t.Errorf("%d messages, want 8", len(seen))
 	}
 	for id, got := range seen {
-		// The echo is a callback: it may overtake our own SENT.
 		if got != "ASD" && got != "ADS" {
 			t.Errorf("message %s went %s", id, got)
 		}

@@ -234,6 +234,7 @@ func TestRefusedCredentialsKeepTheMessage(t *testing.T) {
 // other one takes over, and AXP has every message once and in order.
 func TestAReplicaDies(t *testing.T) {
 	r := newRig(t, nil)
+	t.Cleanup(r.kill) // it can't end well: it has nothing to end with
 	survivor := &rig{t: t, axp: r.axp, nats: r.nats}
 	survivor.start(nil)
 	const chats, each = 6, 15
