@@ -3,17 +3,21 @@ package gateway_test
 import (
 	"context"
 	"fmt"
-	"slices"
+	"net"
 	"strings"
 	"testing"
 
+	ws "github.com/coder/websocket"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/gateway/internal/stream/streamtest"
+	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
 )
 
 // rawCodec sends bytes as they are, and reads frames.
@@ -25,117 +29,174 @@ func (rawCodec) Marshal(v any) ([]byte, error) { return v.([]byte), nil }
 
 func (rawCodec) Unmarshal(data []byte, v any) error { return proto.Unmarshal(data, v.(proto.Message)) }
 
-// frameSeeds are frames of every kind, and what is nearly one.
-func frameSeeds(f *testing.F) [][]byte {
-	f.Helper()
-	long := strings.Repeat("x", 5000)
-	var seeds [][]byte
-	for _, r := range []*axpchatv1.ConnectRequest{
-		hello("s1", ""), hello("another", "cursor"), hello("s1", strings.Repeat("A", 257)),
-		{},
-		{FrameId: "no payload"},
-		{FrameId: strings.Repeat("i", 128), Payload: &axpchatv1.ConnectRequest_Ping{Ping: &axpchatv1.Ping{}}},
-		{FrameId: strings.Repeat("i", 129), Payload: &axpchatv1.ConnectRequest_Ping{Ping: &axpchatv1.Ping{}}},
-		{FrameId: "1", Payload: &axpchatv1.ConnectRequest_SendMessage{SendMessage: &axpchatv1.SendMessageRequest{EngagementId: "e-s1", ClientMessageId: "m", Text: "hi", CustomData: map[string]string{"a": "b"}}}},
-		{FrameId: "2", Payload: &axpchatv1.ConnectRequest_SendMessage{SendMessage: &axpchatv1.SendMessageRequest{SessionId: "another", EngagementId: long, ClientMessageId: long, Text: long}}},
-		{FrameId: "3", Payload: &axpchatv1.ConnectRequest_CreateEngagement{CreateEngagement: &axpchatv1.CreateEngagementRequest{Conversation: long}}},
-		{FrameId: "4", Payload: &axpchatv1.ConnectRequest_EndEngagement{EndEngagement: &axpchatv1.EndEngagementRequest{EngagementId: "e-s1"}}},
-		{FrameId: "5", Payload: &axpchatv1.ConnectRequest_UpdateSessionParameters{UpdateSessionParameters: &axpchatv1.UpdateSessionParametersRequest{SessionParameters: map[string]string{"": long}}}},
-		{FrameId: "6", Payload: &axpchatv1.ConnectRequest_AppendCustomerIdentifiers{AppendCustomerIdentifiers: &axpchatv1.AppendCustomerIdentifiersRequest{}}},
-		{FrameId: "7", Payload: &axpchatv1.ConnectRequest_DeleteSession{DeleteSession: &axpchatv1.DeleteSessionRequest{}}},
-		{FrameId: "8", Payload: &axpchatv1.ConnectRequest_RefreshToken{RefreshToken: &axpchatv1.RefreshToken{Token: "e30.e30.AAAA"}}},
-		{FrameId: "9", Payload: &axpchatv1.ConnectRequest_RefreshToken{RefreshToken: &axpchatv1.RefreshToken{Token: strings.Repeat("t", 16385)}}},
-		{FrameId: "10", Payload: &axpchatv1.ConnectRequest_KeepAlive{KeepAlive: &axpchatv1.KeepAliveRequest{}}},
-	} {
-		data, err := proto.Marshal(r)
+// pipe is a place without sockets, of which each waits for the system.
+func pipe() place {
+	lis := bufconn.Listen(1 << 16)
+	return place{lis, func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }}
+}
+
+// FuzzConnectFrames: whatever a client says, first or after a right hello, by gRPC
+// or on a WebSocket, as bytes or as JSON, the stream goes on or ends with a status
+// that blames the client, and the gateway goes on: no frame is answered by a fault
+// of the server's, nothing comes that is not of the session, and another stream is
+// served as before. It is the whole gateway with NATS; FuzzFrames tries a hundred
+// times as many frames on what lies between.
+func FuzzConnectFrames(f *testing.F) {
+	for _, frame := range streamtest.Frames() {
+		data, err := proto.Marshal(frame)
 		if err != nil {
 			f.Fatal(err)
 		}
-		seeds = append(seeds, data)
+		text, err := protojson.Marshal(frame)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data, true, byte(0))
+		f.Add(data, false, byte(0))
+		f.Add(data, true, byte(1))
+		f.Add(text, true, byte(2))
+		f.Add(text, false, byte(2))
 	}
-	invalid := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "\xff\xfe\xed\xa0\x80")
-	unknown := protowire.AppendBytes(protowire.AppendTag(nil, 1000, protowire.BytesType), []byte("unknown"))
-	group := protowire.AppendTag(protowire.AppendTag(nil, 99, protowire.StartGroupType), 99, protowire.EndGroupType)
-	deep := []byte(nil)
-	for range 12000 {
-		deep = protowire.AppendTag(deep, 99, protowire.StartGroupType)
+	for _, data := range streamtest.Broken() {
+		f.Add(data, true, byte(0))
+		f.Add(data, false, byte(0))
+		f.Add(data, true, byte(1))
 	}
-	twice := slices.Concat(seeds[5], seeds[7]) // the last of two payloads counts
-	return append(seeds, invalid, unknown, group, deep, twice, []byte("\x0a\xff\xff\xff\xff\x0f"), []byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), []byte("\x22\x05\x0a"))
+	for _, text := range streamtest.Texts() {
+		f.Add([]byte(text), true, byte(2))
+		f.Add([]byte(text), false, byte(2))
+	}
+	unlimited := map[string]string{}
+	for _, scope := range []string{"CONNECTION", "SESSION", "CUSTOMER", "ADDRESS", "ACCOUNT"} {
+		for _, of := range []string{"CONNECTS", "FRAMES", "MESSAGES", "BYTES"} {
+			unlimited["LIMIT_"+scope+"_"+of] = "off"
+		}
+	}
+	s := startAt(f, bustest.Start(f), unlimited, pipe(), pipe())
+	s.session("s1")
+	s.session("s2")
+	mine := token(f, subject, nil)
+	neighbour, err := openConnect(f.Context(), s, mine, "s2", "")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(neighbour.leave)
+	ways := []func(context.Context, *suite, string) (mouth, error){rawConnect, rawWebSocket("axpchat.v1+proto"), rawWebSocket("axpchat.v1+json")}
+	f.Fuzz(func(t *testing.T, data []byte, greeted bool, by byte) {
+		way := int(by) % len(ways)
+		encode := proto.Marshal
+		if way == 2 {
+			encode = protojson.Marshal
+		}
+		var said [][]byte
+		for _, frame := range []*axpchatv1.ConnectRequest{streamtest.Hello("s1", ""), nil, streamtest.Ping("the end")} {
+			switch {
+			case frame == nil:
+				said = append(said, data)
+			case greeted || frame.GetHello() == nil:
+				right, err := encode(frame)
+				if err != nil {
+					t.Fatal(err)
+				}
+				said = append(said, right)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		peer, err := ways[way](ctx, s, mine)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := converse(peer, said); err != nil {
+			t.Errorf("way %d, %q (after hello: %v): %v", way, data, greeted, err)
+		}
+		if err := neighbour.(speaker).say(streamtest.Ping("still there")); err != nil {
+			t.Fatalf("the neighbour's stream ended with %q: %v", data, err)
+		}
+		want(t, neighbour, "a pong", func(m *axpchatv1.ConnectResponse) (bool, bool) {
+			return true, m.GetPong().GetFrameId() == "still there"
+		})
+	})
 }
 
-// FuzzConnectFrames: whatever a client says on Connect, first or after a right
-// hello, the stream goes on or ends with a status that blames the client, and the
-// gateway goes on: no frame is answered by a fault of the server's, nothing comes
-// that is not of the session, and another stream is served as before.
-func FuzzConnectFrames(f *testing.F) {
-	for _, seed := range frameSeeds(f) {
-		f.Add(seed, true)
-		f.Add(seed, false)
-	}
-	s := start(f, map[string]string{
-		"LIMIT_CUSTOMER_CONNECTS": "off", "LIMIT_SESSION_CONNECTS": "off", "LIMIT_ADDRESS_CONNECTS": "off", "LIMIT_ACCOUNT_CONNECTS": "off",
-		"LIMIT_CUSTOMER_FRAMES": "off", "LIMIT_SESSION_FRAMES": "off", "LIMIT_ADDRESS_FRAMES": "off", "LIMIT_ACCOUNT_FRAMES": "off",
-		"LIMIT_CUSTOMER_MESSAGES": "off", "LIMIT_SESSION_MESSAGES": "off", "LIMIT_ADDRESS_MESSAGES": "off", "LIMIT_ACCOUNT_MESSAGES": "off",
-		"LIMIT_CUSTOMER_BYTES": "off", "LIMIT_SESSION_BYTES": "off", "LIMIT_ADDRESS_BYTES": "off", "LIMIT_ACCOUNT_BYTES": "off",
-	})
-	s.session("s1")
-	mine := token(f, subject, nil)
-	greeting, err := proto.Marshal(hello("s1", ""))
-	if err != nil {
-		f.Fatal(err)
-	}
-	ping, err := proto.Marshal(&axpchatv1.ConnectRequest{FrameId: "the end", Payload: &axpchatv1.ConnectRequest_Ping{Ping: &axpchatv1.Ping{}}})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, data []byte, greeted bool) {
-		said := [][]byte{data, ping}
-		if greeted {
-			said = slices.Insert(said, 0, greeting)
+// mouth says frames as bytes, and tells by blame whether it is the client's
+// fault that no more come.
+type mouth struct {
+	say   func([]byte) error
+	next  func() (*axpchatv1.ConnectResponse, error)
+	blame func(error) error
+	leave func()
+}
+
+func rawConnect(ctx context.Context, s *suite, token string) (mouth, error) {
+	ctx, cancel := context.WithCancel(bearer(ctx, token))
+	stream, err := s.grpc.NewStream(ctx, &axpchatv1.ChatService_ServiceDesc.Streams[0], axpchatv1.ChatService_Connect_FullMethodName,
+		grpc.ForceCodec(rawCodec{}))
+	return mouth{
+		say: func(data []byte) error { return stream.SendMsg(data) },
+		next: func() (*axpchatv1.ConnectResponse, error) {
+			m := &axpchatv1.ConnectResponse{}
+			return m, stream.RecvMsg(m)
+		},
+		blame: blame, leave: cancel,
+	}, err
+}
+
+func rawWebSocket(protocol string) func(context.Context, *suite, string) (mouth, error) {
+	return func(ctx context.Context, s *suite, token string) (mouth, error) {
+		f, err := dialWebSocket(ctx, s, protocol, token, "s1")
+		if err != nil {
+			return mouth{}, err
 		}
-		if _, err := converse(t.Context(), s, mine, said); err != nil {
-			t.Errorf("%q (after hello: %v): %v", data, greeted, err)
+		kind := ws.MessageText
+		if f.binary {
+			kind = ws.MessageBinary
 		}
-		if answered, err := converse(t.Context(), s, mine, [][]byte{greeting, ping}); !answered {
-			t.Errorf("the next stream after %q was not served: %v", data, err)
-		}
-	})
+		return mouth{
+			say: func(data []byte) error { return f.conn.Write(ctx, kind, data) }, next: f.next, leave: f.leave,
+			blame: func(err error) error {
+				if code := ws.CloseStatus(err); code == 4503 || code == 4502 || code == ws.StatusMessageTooBig {
+					return nil
+				}
+				return fmt.Errorf("the stream ended: %w", err)
+			},
+		}, nil
+	}
 }
 
 // converse says frames on one stream, the last of them a ping, and hears its
 // answer or the end. The error tells what should not be.
-func converse(ctx context.Context, s *suite, token string, said [][]byte) (answered bool, err error) {
-	ctx, cancel := context.WithTimeout(bearer(ctx, token), patience)
-	defer cancel()
-	stream, err := s.grpc.NewStream(ctx, &axpchatv1.ChatService_ServiceDesc.Streams[0], axpchatv1.ChatService_Connect_FullMethodName,
-		grpc.ForceCodec(rawCodec{}))
-	if err != nil {
-		return false, err
-	}
+func converse(peer mouth, said [][]byte) error {
+	defer peer.leave()
 	for _, data := range said {
-		_ = stream.SendMsg(data) // that the stream has ended tells RecvMsg
+		_ = peer.say(data) // that the stream has ended tells next
 	}
+	var why *axpchatv1.Close
 	for n := 0; ; n++ {
-		m := &axpchatv1.ConnectResponse{}
-		if err := stream.RecvMsg(m); err != nil {
-			return false, blame(err)
+		m, err := peer.next()
+		if err != nil {
+			if err = peer.blame(err); err != nil {
+				err = fmt.Errorf("%w: %v", err, why)
+			}
+			return err
 		}
 		switch p := m.GetPayload().(type) {
 		case *axpchatv1.ConnectResponse_Welcome:
 			if got := p.Welcome.GetSession().GetSessionId(); n != 0 || got != "s1" {
-				return false, fmt.Errorf("frame %d welcomes to session %q", n, got)
+				return fmt.Errorf("frame %d welcomes to session %q", n, got)
 			}
+		case *axpchatv1.ConnectResponse_Close:
+			why = p.Close
 		case *axpchatv1.ConnectResponse_Pong:
 			if p.Pong.GetFrameId() == "the end" {
-				return true, nil
+				return nil
 			}
 		case *axpchatv1.ConnectResponse_Reply:
 			if got := p.Reply.GetProblem().GetReason(); got == axpchatv1.ErrorReason_ERROR_REASON_INTERNAL {
-				return false, fmt.Errorf("reply %v", p.Reply)
+				return fmt.Errorf("reply %v", p.Reply)
 			}
 		case nil:
-			return false, fmt.Errorf("frame %d holds nothing", n)
+			return fmt.Errorf("frame %d holds nothing", n)
 		}
 	}
 }

@@ -78,11 +78,23 @@ func start(t testing.TB, env map[string]string) *suite {
 // startOn starts a gateway on a bus that others may use as well.
 func startOn(t testing.TB, b *bus.Bus, env map[string]string) *suite {
 	t.Helper()
+	return startAt(t, b, env, sockets(t), sockets(t))
+}
+
+// place is where a gateway listens, and how clients reach it.
+type place struct {
+	net.Listener
+	dial func(ctx context.Context, addr string) (net.Conn, error)
+}
+
+// startAt starts a gateway that listens where the test says.
+func startAt(t testing.TB, b *bus.Bus, env map[string]string, forGRPC, forHTTP place) *suite {
+	t.Helper()
 	s := &suite{t: t, bus: b, orchestrator: &orchestrator{bus: b}}
 	cfg := testConfig(t, env)
 	gw, err := gateway.New(t.Context(), gateway.Params{
 		Config: cfg, Log: slog.New(slog.DiscardHandler), Providers: telemetry.Nop(), Bus: b,
-		Orchestrator: s.orchestrator.serve(t), GRPCListener: listen(t), HTTPListener: listen(t),
+		Orchestrator: s.orchestrator.serve(t), GRPCListener: forGRPC.Listener, HTTPListener: forHTTP.Listener,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -98,11 +110,11 @@ func startOn(t testing.TB, b *bus.Bus, env map[string]string) *suite {
 		}
 	})
 	s.grpc, err = grpc.NewClient("passthrough:///"+gw.GRPCAddr(), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(smallDial), grpc.WithStaticStreamWindowSize(64<<10))
+		grpc.WithContextDialer(forGRPC.dial), grpc.WithStaticStreamWindowSize(64<<10))
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) { return smallDial(ctx, addr) }}
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) { return forHTTP.dial(ctx, addr) }}
 	s.client = &http.Client{Transport: transport}
 	t.Cleanup(func() {
 		_ = s.grpc.Close()
@@ -135,13 +147,13 @@ func (l smallListener) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-func listen(t testing.TB) net.Listener {
+func sockets(t testing.TB) place {
 	t.Helper()
 	lis, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return smallListener{lis}
+	return place{smallListener{lis}, smallDial}
 }
 
 // token is a customer's token; change alters its claims.

@@ -111,20 +111,30 @@ type wsFollower struct {
 
 func openWebSocket(protocol string) func(context.Context, *suite, string, string, string) (follower, error) {
 	return func(ctx context.Context, s *suite, token, session, cursor string) (follower, error) {
-		conn, resp, err := ws.Dial(ctx, s.url(session, ":connect"), &ws.DialOptions{
-			HTTPClient: s.client, Subprotocols: []string{protocol}, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
-		})
+		f, err := dialWebSocket(ctx, s, protocol, token, session)
 		if err != nil {
-			return nil, fmt.Errorf("dial: %w (%v)", err, resp)
-		}
-		conn.SetReadLimit(1 << 20)
-		f := &wsFollower{ctx: ctx, conn: conn, binary: protocol == "axpchat.v1+proto"}
-		if conn.Subprotocol() != protocol {
-			return f, fmt.Errorf("subprotocol %q", conn.Subprotocol())
+			return nil, err
 		}
 		_ = f.say(hello("", cursor)) // a connection that is refused closes meanwhile
 		return f, nil
 	}
+}
+
+// dialWebSocket connects, and says nothing yet.
+func dialWebSocket(ctx context.Context, s *suite, protocol, token, session string) (*wsFollower, error) {
+	conn, resp, err := ws.Dial(ctx, s.url(session, ":connect"), &ws.DialOptions{
+		HTTPClient: s.client, Subprotocols: []string{protocol}, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("dial: %w (%v)", err, resp)
+	}
+	conn.SetReadLimit(1 << 20)
+	f := &wsFollower{ctx: ctx, conn: conn, binary: protocol == "axpchat.v1+proto"}
+	if conn.Subprotocol() != protocol {
+		_ = conn.CloseNow()
+		return nil, fmt.Errorf("subprotocol %q", conn.Subprotocol())
+	}
+	return f, nil
 }
 
 func (f *wsFollower) say(frame *axpchatv1.ConnectRequest) error {

@@ -29,15 +29,16 @@ func Write(w http.ResponseWriter, r *http.Request, status int, err error) {
 	_, _ = w.Write(body) //nolint:gosec // JSON of a type that no browser renders; the client may be gone; nobody is left to be told
 }
 
-var unknownField = regexp.MustCompile(`unknown field "([^"]{1,100})"`)
+// unknownField finds the name as it was written, in JSON.
+var unknownField = regexp.MustCompile(`unknown field ("(?:[^"\\]|\\.){1,100}")`)
 
 // UnknownField finds the name of the field that a JSON decoder did not know in
 // its error's text. Nothing else of such a text may be shown or logged: it may
 // repeat what a customer wrote.
 func UnknownField(text string) (name string, ok bool) {
 	found := unknownField.FindStringSubmatch(text)
-	if found == nil {
+	if found == nil || json.Unmarshal([]byte(found[1]), &name) != nil {
 		return "", false
 	}
-	return found[1], true
+	return name, true
 }

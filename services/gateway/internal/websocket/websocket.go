@@ -186,12 +186,12 @@ func (t *transport) Receive(ctx context.Context) (*axpchatv1.ConnectRequest, err
 		}
 		return nil, fmt.Errorf("read frame: %w", err)
 	}
-	return decode(kind, t.binary, data)
+	return Decode(kind, t.binary, data)
 }
 
-// decode reads a frame; binary is what the subprotocol takes. It fails with
+// Decode reads a frame; binary is what the subprotocol takes. It fails with
 // FRAME_INVALID.
-func decode(kind ws.MessageType, binary bool, data []byte) (*axpchatv1.ConnectRequest, error) {
+func Decode(kind ws.MessageType, binary bool, data []byte) (*axpchatv1.ConnectRequest, error) {
 	f := &axpchatv1.ConnectRequest{}
 	if binary {
 		if kind != ws.MessageBinary {
