@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -177,12 +178,19 @@ func (t *transport) Send(ctx context.Context, f *axpchatv1.ConnectResponse) erro
 	return nil
 }
 
+// errCut is what io.EOF means here: a client that closes says so by a frame, and
+// there is no WebSocket of which one direction is closed and the other goes on.
+var errCut = errors.New("the connection was cut")
+
 // Receive implements stream.Receiver.
 func (t *transport) Receive(ctx context.Context) (*axpchatv1.ConnectRequest, error) {
 	kind, data, err := t.conn.Read(ctx)
 	if err != nil {
 		if errors.Is(err, ws.ErrMessageTooBig) {
 			return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_TOO_LARGE, "the frame is larger than is allowed")
+		}
+		if errors.Is(err, io.EOF) {
+			return nil, errCut
 		}
 		return nil, fmt.Errorf("read frame: %w", err)
 	}
