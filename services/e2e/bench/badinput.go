@@ -21,7 +21,7 @@ import (
 type BadOptions struct {
 	Sessions  int           // that hear of callbacks
 	Customers int           // who write, each in a chat of their own
-	Rounds    int           // without the flood, and as many with it
+	Rounds    int           // of each kind: without the flood, with it elsewhere, with it here
 	Round     time.Duration // length of a round
 	Rate      float64       // callbacks a second
 	Sends     float64       // messages of customers a second
@@ -32,7 +32,7 @@ type BadOptions struct {
 	Out       io.Writer     // gets the report
 }
 
-// BadDefaults are the figures of `make badinput`: some two minutes.
+// BadDefaults are the figures of `make badinput`: some three minutes.
 func BadDefaults() BadOptions {
 	return BadOptions{
 		Sessions: 100, Customers: 20, Rounds: 5, Round: 8 * time.Second, Rate: 100, Sends: 20, Flood: 3000, Senders: 64,
@@ -43,7 +43,7 @@ func BadDefaults() BadOptions {
 func (o *BadOptions) Flags(f *flag.FlagSet) {
 	f.IntVar(&o.Sessions, "sessions", o.Sessions, "sessions that hear of callbacks")
 	f.IntVar(&o.Customers, "customers", o.Customers, "customers who write, each in a chat of their own")
-	f.IntVar(&o.Rounds, "rounds", o.Rounds, "rounds without the flood, and as many with it")
+	f.IntVar(&o.Rounds, "rounds", o.Rounds, "rounds without the flood, as many with it elsewhere, and as many with it here")
 	f.DurationVar(&o.Round, "round", o.Round, "length of a round")
 	f.Float64Var(&o.Rate, "rate", o.Rate, "callbacks a second")
 	f.Float64Var(&o.Sends, "sends", o.Sends, "messages of customers a second")
@@ -71,9 +71,13 @@ type BadFigures struct {
 
 // BadResult is what a run found out.
 type BadResult struct {
-	Options      BadOptions `json:"-"`
-	Calm, Beside []BadFigures
-	Flood        floodResult
+	Options BadOptions `json:"-"`
+	// Calm are rounds without the flood, Beside those with it. In those of Elsewhere
+	// it hits another gateway and webhook-ingest on the same machine, which the good
+	// chat does not use: what it loses there, it loses to the machine's processors,
+	// and what is more in Beside, to the suite.
+	Calm, Elsewhere, Beside []BadFigures
+	Flood                   floodResult
 }
 
 // proving is what runs while a good chat is measured.
@@ -81,11 +85,11 @@ type proving struct {
 	o         BadOptions
 	rig       *rig
 	side      *side
+	twin      *side   // the same services once more, which only the flood uses
 	parts     []*part // whose CPU time is told
 	load      *load
 	customers *customers
 	desk      suitetest.Desk
-	target    string // JSON
 }
 
 // RunBadInput measures a good chat without and with a flood of bad input, in
@@ -104,21 +108,24 @@ func RunBadInput(ctx context.Context, o BadOptions) (BadResult, error) {
 		return res, err
 	}
 	// What is slow only once is nobody's fault.
-	if _, err := p.round(ctx, true, min(o.Round, 2*time.Second)); err != nil {
-		return res, err
+	for _, at := range []*side{p.twin, p.side} {
+		if _, err := p.round(ctx, at, min(o.Round, 2*time.Second)); err != nil {
+			return res, err
+		}
 	}
-	o.say(fmt.Sprintf("%d rounds of %s without the flood and as many with it, in turns", o.Rounds, o.Round))
+	o.say(fmt.Sprintf("%d rounds of %s without the flood, as many with it elsewhere, and as many with it here, in turns", o.Rounds, o.Round))
 	for range o.Rounds {
-		calm, err := p.round(ctx, false, o.Round)
-		if err != nil {
-			return res, err
+		for _, kind := range []struct {
+			at   *side
+			into *[]BadFigures
+		}{{nil, &res.Calm}, {p.twin, &res.Elsewhere}, {p.side, &res.Beside}} {
+			m, err := p.round(ctx, kind.at, o.Round)
+			if err != nil {
+				return res, err
+			}
+			*kind.into = append(*kind.into, m.BadFigures)
+			res.Flood.add(m.flood)
 		}
-		beside, err := p.round(ctx, true, o.Round)
-		if err != nil {
-			return res, err
-		}
-		res.Calm, res.Beside = append(res.Calm, calm.BadFigures), append(res.Beside, beside.BadFigures)
-		res.Flood.add(beside.flood)
 	}
 	if err := p.profile(ctx); err != nil {
 		return res, err
@@ -134,7 +141,7 @@ func (p *proving) profile(ctx context.Context) error {
 		return err
 	}
 	return profiles.load(ctx, p.side, p.o.Round, func(ctx context.Context) error {
-		_, err := p.round(ctx, true, p.o.Round)
+		_, err := p.round(ctx, p.side, p.o.Round)
 		return err
 	})
 }
@@ -174,7 +181,12 @@ func (p *proving) start(ctx context.Context) (err error) {
 		return err
 	}
 	p.desk = suitetest.Desk{URL: "http://" + sandbox}
-	if p.side, err = p.rig.startOurs(ctx, []string{"ORCHESTRATOR_ADDR=" + orchestrator}); err != nil {
+	calls := []string{"ORCHESTRATOR_ADDR=" + orchestrator}
+	if p.side, err = p.rig.startOurs(ctx, calls); err != nil {
+		return err
+	}
+	p.twin = &side{name: "elsewhere", natsURL: p.side.natsURL}
+	if err := p.rig.startServices(ctx, p.twin, " elsewhere", calls); err != nil {
 		return err
 	}
 	// Sessions that are only told of callbacks are not known to AXP.
@@ -190,30 +202,19 @@ func (p *proving) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	p.parts = append(p.side.parts(), worker, axp)
+	p.parts = append(p.side.parts(), worker, axp, p.twin.ingest, p.twin.gateway)
 	return p.people(ctx)
 }
 
-// people are those who are measured, and the stranger whose frames are none.
-func (p *proving) people(ctx context.Context) (err error) {
+// people are those who are measured.
+func (p *proving) people(ctx context.Context) error {
 	calls := newCallbacks(p.rig.keys, p.o.Sessions)
 	f, err := newFleet(ctx, p.side, Options{Sessions: p.o.Sessions, Conns: p.o.Sessions}, calls)
 	if err != nil {
 		return err
 	}
 	p.load = &load{side: p.side, fleet: f, calls: calls}
-	if p.customers, err = newCustomers(ctx, p.side, p.o.Customers); err != nil {
-		return err
-	}
-	stranger, err := tokenOf("bench-stranger")
-	if err != nil {
-		return err
-	}
-	text, err := json.Marshal(target{
-		Hook: p.side.hookAddr, HTTP: p.side.httpAddr, GRPC: p.side.grpcAddr, HookPath: p.side.hookPath,
-		Token: stranger, Rate: p.o.Flood, Senders: p.o.Senders,
-	})
-	p.target = string(text)
+	p.customers, err = newCustomers(ctx, p.side, p.o.Customers)
 	return err
 }
 
@@ -223,14 +224,14 @@ type measured struct {
 	flood floodResult
 }
 
-// round measures the good chat for d, beside the flood or without it.
-func (p *proving) round(ctx context.Context, beside bool, d time.Duration) (measured, error) {
+// round measures the good chat for d, while the flood hits a side, or without it.
+func (p *proving) round(ctx context.Context, at *side, d time.Duration) (measured, error) {
 	var m measured
 	parts := p.parts
 	var flood *part
-	if beside {
+	if at != nil {
 		var err error
-		if flood, err = p.flood(ctx); err != nil {
+		if flood, err = p.flood(ctx, at); err != nil {
 			return m, err
 		}
 		defer flood.Kill()
@@ -267,7 +268,7 @@ func (p *proving) round(ctx context.Context, beside bool, d time.Duration) (meas
 	m.EventP50, m.EventP99 = quantile(events.took, 0.5), quantile(events.took, 0.99)
 	m.SendP50, m.SendP99 = quantile(sends, 0.5), quantile(sends, 0.99)
 	m.LateP99 = quantile(events.late, 0.99)
-	if beside {
+	if at != nil {
 		if m.flood, err = told(ctx, flood); err != nil {
 			return m, err
 		}
@@ -276,10 +277,21 @@ func (p *proving) round(ctx context.Context, beside bool, d time.Duration) (meas
 	return m, nil
 }
 
-// flood starts the flood, as a process of its own: its work must not make this
-// one slow, which measures.
-func (p *proving) flood(ctx context.Context) (*part, error) {
-	f, err := p.rig.launch(ctx, "flood", "badinput", "", "", map[string]string{FloodKey: p.target})
+// flood starts the flood of a side, as a process of its own: its work must not
+// make this one slow, which measures.
+func (p *proving) flood(ctx context.Context, at *side) (*part, error) {
+	stranger, err := tokenOf("bench-stranger")
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(target{
+		Hook: at.hookAddr, HTTP: at.httpAddr, GRPC: at.grpcAddr, HookPath: at.hookPath,
+		Token: stranger, Rate: p.o.Flood, Senders: p.o.Senders,
+	})
+	if err != nil {
+		return nil, err
+	}
+	f, err := p.rig.launch(ctx, "flood", "badinput", "", "", map[string]string{FloodKey: string(text)})
 	if err != nil {
 		return nil, err
 	}

@@ -20,15 +20,15 @@ func TestAGoodChatBesideAFloodOfBadInput(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	for _, f := range slices.Concat(res.Calm, res.Beside) {
+	for _, f := range slices.Concat(res.Calm, res.Elsewhere, res.Beside) {
 		if f.EventP50 <= 0 || f.EventP99 < f.EventP50 || f.SendP50 <= 0 || f.SendP99 < f.SendP50 {
 			t.Errorf("figures %+v", f)
 		}
 	}
-	if n := res.Flood.sent(); n < 100 || res.Beside[0].Reached <= 0 || res.Calm[0].Reached != 0 {
+	if n := res.Flood.sent(); n < 100 || res.Beside[0].Reached <= 0 || res.Elsewhere[0].Reached <= 0 || res.Calm[0].Reached != 0 {
 		t.Errorf("%d bad inputs, %v a second", n, res.Beside[0].Reached)
 	}
-	for _, want := range []string{"callback to frame p99", "message to answer p99", "bad inputs a second", "cores, orchestrator", "share this machine"} {
+	for _, want := range []string{"callback to frame p99", "message to answer p99", "bad inputs a second", "cores, orchestrator", "cores, gateway elsewhere", "share this machine"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the report lacks %q:\n%s", want, out.String())
 		}
@@ -93,8 +93,8 @@ func TestTheMixHasEveryKindByItsWeight(t *testing.T) {
 }
 
 func TestRatiosAreOfRoundsThatFollowEachOther(t *testing.T) {
-	res := BadResult{Calm: []BadFigures{{EventP99: 1}, {EventP99: 20}, {EventP99: 2}}, Beside: []BadFigures{{EventP99: 2}, {EventP99: 30}, {EventP99: 3}}}
-	calm, beside, ratio := res.compare(func(f BadFigures) float64 { return f.EventP99 })
+	base := []BadFigures{{EventP99: 1}, {EventP99: 20}, {EventP99: 2}}
+	calm, beside, ratio := compare(base, []BadFigures{{EventP99: 2}, {EventP99: 30}, {EventP99: 3}}, func(f BadFigures) float64 { return f.EventP99 })
 	if want := [3]spread{{1, 2, 20}, {2, 3, 30}, {1.5, 1.5, 2}}; [3]spread{calm, beside, ratio} != want {
 		t.Errorf("got %v, %v, %v, want %v", calm, beside, ratio, want)
 	}

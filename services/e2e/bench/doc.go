@@ -11,7 +11,9 @@
 //
 // [RunBadInput] asks another question: what a flood of bad input, thousands a
 // second, does to a good chat. It runs the whole suite with the sandbox in AXP's
-// place and measures rounds without and beside the flood in turns.
+// place and measures rounds without the flood, with it elsewhere on the machine
+// (at a gateway and webhook-ingest that nobody else uses), and with it here, in
+// turns: what the good chat loses only here, it loses to the suite.
 //
 // The suite's side is what production runs, with default settings: gateway,
 // webhook-ingest and NATS. The orchestrator has no part in the path; sessions

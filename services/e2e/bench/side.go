@@ -126,24 +126,33 @@ func (r *rig) startNATS(ctx context.Context, name, addr, profiles string) (*part
 
 // startOurs starts the suite's path.
 func (r *rig) startOurs(ctx context.Context, extra []string) (*side, error) {
-	a, err := r.addrs(8)
+	a, err := r.addrs(2)
 	if err != nil {
 		return nil, err
 	}
-	s := &side{
-		name: ours, natsURL: "nats://" + a[0], hookAddr: a[2], grpcAddr: a[3], httpAddr: a[4],
-		hookPath:  keyring.CallbackPath(account) + r.keys.CallbackKey(account),
-		webSocket: func(session string) string { return "/v1/sessions/" + session + ":connect" },
-		events:    func(session string) string { return "/v1/sessions/" + session + "/events" },
-	}
+	s := &side{name: ours, natsURL: "nats://" + a[0]}
 	if s.nats, err = r.startNATS(ctx, s.name, a[0], a[1]); err != nil {
 		return nil, err
 	}
+	return s, r.startServices(ctx, s, "", extra)
+}
+
+// startServices starts what has strangers before it, over the side's NATS; suffix
+// tells its processes from others of their kind.
+func (r *rig) startServices(ctx context.Context, s *side, suffix string, extra []string) error {
+	a, err := r.addrs(6)
+	if err != nil {
+		return err
+	}
+	s.hookAddr, s.grpcAddr, s.httpAddr = a[0], a[1], a[2]
+	s.hookPath = keyring.CallbackPath(account) + r.keys.CallbackKey(account)
+	s.webSocket = func(session string) string { return "/v1/sessions/" + session + ":connect" }
+	s.events = func(session string) string { return "/v1/sessions/" + session + "/events" }
 	env := func(admin string) map[string]string {
 		out := map[string]string{
 			"NATS_URL": s.natsURL, "WEBHOOK_SECRET": suitetest.WebhookSecret, "AUTH_HS256_SECRET": suitetest.TokenSecret,
-			"WEBHOOK_ADDR": a[2], "GATEWAY_GRPC_ADDR": a[3], "GATEWAY_HTTP_ADDR": a[4],
-			"ORCHESTRATOR_ADDR": a[7], // nobody calls it
+			"WEBHOOK_ADDR": s.hookAddr, "GATEWAY_GRPC_ADDR": s.grpcAddr, "GATEWAY_HTTP_ADDR": s.httpAddr,
+			"ORCHESTRATOR_ADDR": a[5], // nobody calls it
 			"ADMIN_ADDR":        admin, "ADMIN_PPROF": "true",
 			// One customer at one address has all the streams. Their places are counted
 			// all the same.
@@ -156,14 +165,14 @@ func (r *rig) startOurs(ctx context.Context, extra []string) (*side, error) {
 		}
 		return out
 	}
-	if s.ingest, err = r.launch(ctx, "ingest", "webhook-ingest", a[5], "/healthz/ready", env(a[5])); err != nil {
-		return nil, err
+	if s.ingest, err = r.launch(ctx, "ingest"+suffix, "webhook-ingest", a[3], "/healthz/ready", env(a[3])); err != nil {
+		return err
 	}
-	if s.gateway, err = r.launch(ctx, "gateway", "gateway", a[6], "/healthz/ready", env(a[6])); err != nil {
-		return nil, err
+	if s.gateway, err = r.launch(ctx, "gateway"+suffix, "gateway", a[4], "/healthz/ready", env(a[4])); err != nil {
+		return err
 	}
 	s.token, err = token()
-	return s, err
+	return err
 }
 
 // startThin starts the yardstick.
