@@ -204,9 +204,11 @@ func (r *rig) startThin(ctx context.Context) (*side, error) {
 }
 
 // freshGateway starts the gateway anew: memory that clients have left behind
-// would hide what new ones take.
+// would hide what new ones take, and so would the garbage that it may have however
+// many they are.
 func (s *side) freshGateway(ctx context.Context) error {
 	s.gateway.Kill()
+	s.gateway.Setenv("GOGC", "100")
 	if err := s.gateway.Start(); err != nil {
 		return err
 	}

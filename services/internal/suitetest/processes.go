@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -49,6 +50,18 @@ type Process struct {
 func Launch(c Command) (*Process, error) {
 	p := &Process{Name: c.Name, command: c}
 	return p, p.Start()
+}
+
+// Setenv changes the environment of the next Start.
+func (p *Process) Setenv(key, value string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	env := maps.Clone(p.command.Env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	env[key] = value
+	p.command.Env = env
 }
 
 // Start starts the process again after it has ended.

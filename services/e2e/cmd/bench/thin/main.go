@@ -1,4 +1,5 @@
-// Command thin is the yardstick of the benchmark; see package thin.
+// Command thin is the yardstick of the benchmark; see package thin. Its signals
+// and its garbage are handled as those of the suite's own commands.
 package main
 
 import (
@@ -7,20 +8,13 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/axpchat/connector/services/e2e/bench/thin"
+	"github.com/axpchat/connector/services/internal/kit/lifecycle"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil && ctx.Err() == nil {
-		fmt.Fprintln(os.Stderr, "thin:", err)
-		stop()
-		os.Exit(1)
-	}
+	os.Exit(lifecycle.Main("thin", func(ctx context.Context, env lifecycle.Env) error { return run(ctx, env.Args) }))
 }
 
 func run(ctx context.Context, args []string) error {
