@@ -119,7 +119,7 @@ func (s *secured) startNATS() {
 	files := tlsxtest.Files(s.t, s.ca.Issue([]string{"127.0.0.1"}), s.ca)
 	s.NATS = suitetest.StartProcess(s.t, "nats-server", filepath.Join(s.bin, "nats-server"), map[string]string{
 		"NATS_SERVER_NAME": "nats-0", "NATS_CERT_FILE": files.Cert, "NATS_KEY_FILE": files.Key, "NATS_CA_FILE": files.CA,
-		"NATS_STORE_DIR": s.t.TempDir(), "NATS_STORE_KEY": "k0123456789abcdef", "NATS_MONITORING_ADDR": monitoring,
+		"NATS_STORE_DIR": s.t.TempDir(), "NATS_MAX_FILE_STORE": "10G", "NATS_STORE_KEY": "k0123456789abcdef", "NATS_MONITORING_ADDR": monitoring,
 	}, "-c", conf, "-a", "127.0.0.1", "-p", port)
 	suitetest.WaitReady(s.t, s.NATS, "http://"+monitoring+"/healthz")
 }

@@ -53,7 +53,7 @@ func start(t *testing.T, ca *tlsxtest.Authority, changes ...func(*server.Options
 	files := tlsxtest.Files(t, ca.Issue([]string{"127.0.0.1"}), ca)
 	for key, value := range map[string]string{
 		"NATS_SERVER_NAME": "test", "NATS_CERT_FILE": files.Cert, "NATS_KEY_FILE": files.Key, "NATS_CA_FILE": files.CA,
-		"NATS_STORE_DIR": t.TempDir(), "NATS_STORE_KEY": "k0123456789abcdef", "NATS_MONITORING_ADDR": "127.0.0.1:8222",
+		"NATS_STORE_DIR": t.TempDir(), "NATS_MAX_FILE_STORE": "10G", "NATS_STORE_KEY": "k0123456789abcdef", "NATS_MONITORING_ADDR": "127.0.0.1:8222",
 	} {
 		t.Setenv(key, strconv.Quote(value)) // a comma would end it
 	}
