@@ -13,6 +13,12 @@ TEST_FLAGS ?= -race -shuffle=on -timeout=15m
 BASE ?= origin/main
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/axpchat/connector/services/internal/kit/lifecycle.version=$(VERSION)
+HELM_VERSION = $(shell sed -n 's|.*helm.sh/helm/v3 v||p' .tools/helm/go.mod | cut -d' ' -f1)
+KUBERNETES_MINOR = $(shell sed -n 's|.*k8s.io/kubernetes v1\.\([0-9]*\)\..*|\1|p' .tools/kubeconform/modules.txt)
+# Without them helm takes Kubernetes for 1.20.
+HELM_LDFLAGS = -s -w -X helm.sh/helm/v3/internal/version.version=v$(HELM_VERSION) \
+  -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$(KUBERNETES_MINOR) \
+  -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=$(KUBERNETES_MINOR)
 COMMANDS := gateway session-orchestrator webhook-ingest connector
 
 .PHONY: help
@@ -110,6 +116,10 @@ build-modules: ## Build each module on its own, without the workspace
 images: ## Build an image of every command (needs docker or buildah)
 	./.tools/images.sh $(VERSION)
 
+.PHONY: chart
+chart: $(BIN)/helm $(BIN)/kubeconform ## Check the Helm chart: lint, render, compare with Kubernetes' schemas, and run what it renders
+	./.tools/chart.sh
+
 .PHONY: tools
 tools: $(BIN)/buf $(BIN)/golangci-lint $(BIN)/protoc-gen-go ## Build the pinned tools into .bin/
 
@@ -140,6 +150,17 @@ $(BIN)/cyclonedx-gomod: .tools/sbom/go.mod
 $(BIN)/govulncheck: .tools/vulnerabilities/go.mod
 	@mkdir -p $(BIN)
 	GOWORK=off go -C .tools/vulnerabilities build -o $(CURDIR)/$(BIN)/ tool
+	@touch $@
+
+$(BIN)/helm: .tools/helm/go.mod
+	@mkdir -p $(BIN)
+	GOWORK=off CGO_ENABLED=0 go -C .tools/helm build -trimpath -ldflags '$(HELM_LDFLAGS)' -o $(CURDIR)/$(BIN)/ tool
+	@touch $@
+
+$(BIN)/kubeconform: .tools/kubeconform/go.mod .tools/kubeconform/main.go
+	@mkdir -p $(BIN)
+	GOWORK=off go -C .tools/kubeconform build -o $(CURDIR)/$(BIN)/ tool
+	GOWORK=off go -C .tools/kubeconform build -o $(CURDIR)/$(BIN)/kubeschemas .
 	@touch $@
 
 $(BIN)/grpcurl: .tools/grpcurl/go.mod
