@@ -3,6 +3,7 @@ package normalise_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -197,9 +198,10 @@ func sameEvent(a, b map[string]any) bool {
 	return true
 }
 
-// FuzzCallback: whatever comes, there is no panic; a JSON object of allowed
-// depth gives an event that can be stored and shown, and whose id does not
-// depend on how the object was formatted.
+// FuzzCallback: whatever comes, there is no panic, and a typed error where it is no
+// event; a JSON object of allowed depth gives an event that can be stored and shown,
+// is not much larger than the object, belongs where encoding/json says, and has an id
+// that does not depend on how the object was formatted.
 func FuzzCallback(f *testing.F) {
 	for _, s := range sampletest.Load(f) {
 		f.Add(s.Body)
@@ -210,7 +212,17 @@ func FuzzCallback(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		r, err := normalise.Callback(body)
 		if err != nil {
+			if !slices.ContainsFunc([]error{normalise.ErrNotJSON, normalise.ErrNotObject, normalise.ErrTooDeep, normalise.ErrTooMany},
+				func(of error) bool { return errors.Is(err, of) }) {
+				t.Fatalf("error %v", err)
+			}
 			return
+		}
+		if size := proto.Size(r.Event); size > 8*len(body)+1024 {
+			t.Fatalf("%d bytes became an event of %d", len(body), size)
+		}
+		if said, read := belongs(t, body), r.Keys; said != read {
+			t.Fatalf("belongs to %+v, for encoding/json to %+v", read, said)
 		}
 		if !bus.ValidToken(r.Event.GetEventId()) {
 			t.Fatalf("event id %q", r.Event.GetEventId())
@@ -244,6 +256,29 @@ func FuzzCallback(f *testing.F) {
 			}
 		}
 	})
+}
+
+// belongs reads by encoding/json alone where a callback belongs.
+func belongs(t *testing.T, body []byte) normalise.Keys {
+	t.Helper()
+	dec := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, []byte("\uFEFF"))))
+	dec.UseNumber()
+	var all map[string]any
+	if err := dec.Decode(&all); err != nil {
+		t.Fatalf("encoding/json does not take it: %v", err)
+	}
+	word := func(key string) string {
+		switch v := all[key].(type) {
+		case string, json.Number, bool:
+			return fmt.Sprint(v)
+		default:
+			return ""
+		}
+	}
+	return normalise.Keys{
+		Account: word("accountId"), ProviderDialogID: word("providerDialogId"), DialogID: word("dialogId"), EngagementID: word("engagementId"),
+		SessionID: word("sessionId"), CorrelationID: word("correlationId"), ChannelProvider: word("channelProviderId"),
+	}
 }
 
 // TestTheKeptCorpusIsThere guards the files that the fuzzer starts from.

@@ -103,6 +103,8 @@ func TestHS256(t *testing.T) {
 		{"of an anonymous customer who was another one", func(c jwt.MapClaims) { c["anonymous"], c["verified"], c["anonymous_sub"] = true, false, "visitor" }, refused},
 		{"of a customer who was himself", set("anonymous_sub", "ada"), refused},
 		{"with a former subject that is too long", set("anonymous_sub", strings.Repeat("v", 257)), refused},
+		{"with the name of a claim in capitals", func(c jwt.MapClaims) { c["SUB"], c["\u017fub"], c["Account"], c["EXP"] = "eve", "eve", "GHIJKL", 1 }, ok},
+		{"with a subject in capitals alone", func(c jwt.MapClaims) { c["SUB"] = c["sub"]; delete(c, "sub") }, refused},
 		{"with identifiers of another shape", set("identifiers", "ada"), refused},
 	}
 	for _, c := range cases {

@@ -2,11 +2,13 @@ package auth
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf16"
 
@@ -52,6 +54,33 @@ type claims struct {
 	// AnonymousSubject is the sub of the anonymous token that the same customer
 	// had before.
 	AnonymousSubject string `json:"anonymous_sub"`
+}
+
+// UnmarshalJSON implements json.Unmarshaler. Names count letter for letter (RFC
+// 7519, section 4): encoding/json alone would take "SUB", which an issuer may let
+// customers choose, for "sub".
+func (c *claims) UnmarshalJSON(data []byte) error {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(data, &all); err != nil {
+		return fmt.Errorf("claims: %w", err)
+	}
+	names := []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "account", "name", "identifiers", "verified", "anonymous", "anonymous_sub"}
+	for name := range all {
+		for _, known := range names {
+			if name != known && strings.EqualFold(name, known) {
+				delete(all, name)
+			}
+		}
+	}
+	exact, err := json.Marshal(all)
+	if err != nil {
+		return fmt.Errorf("claims: %w", err)
+	}
+	type plain claims
+	if err := json.Unmarshal(exact, (*plain)(c)); err != nil {
+		return fmt.Errorf("claims: %w", err)
+	}
+	return nil
 }
 
 // Verifier checks tokens. It is safe for concurrent use.

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/axpchat/connector/services/internal/kit/config"
+	"github.com/axpchat/connector/services/internal/kit/config/configtest"
 )
 
 type part struct {
@@ -208,6 +209,8 @@ func TestLoadReportsMistakes(t *testing.T) {
 		{"a secret file that is missing", "", []string{"KEY_FILE=/nowhere", "NEEDED=n"}, []string{"KEY: KEY_FILE cannot be read: open /nowhere"}},
 		{"a secret file that is empty", "", []string{"KEY_FILE=" + empty, "NEEDED=n"}, []string{"KEY: KEY_FILE names an empty file"}},
 		{"unknown keys", "text: a\nTEXT: b\ntxt: c", minimal(), []string{"TEXT: is not a known key", "txt: is not a known key"}},
+		{"keys that are no names", "? [a]\n: b\n'': c\naccounts:\n- {? {} : d, account_id: a, client_secret: s}", minimal(), []string{
+			"CONFIG_FILE: has a key that is not a name (", "CONFIG_FILE: has a key that is not a name (", "accounts[0]: has a key that is not a name ("}},
 		{"a key that stands twice", "text: a\ntext: b", minimal(), []string{"text: stands twice"}},
 		{"a file that is missing", "", append(minimal(), "CONFIG_FILE=/nowhere"), []string{"CONFIG_FILE: cannot be read"}},
 		{"a file that is no YAML", "a: b: c", minimal(), []string{"CONFIG_FILE: "}},
@@ -417,28 +420,4 @@ func TestDocIsATable(t *testing.T) {
 	}
 }
 
-// FuzzLoad looks for files that make Load panic, or that put a secret into an
-// error.
-func FuzzLoad(f *testing.F) {
-	for _, seed := range []string{"", "text: a", "key: SECRETVALUE\nkey_file: SECRETVALUE", "accounts: [{}]", "a: &a [*a]", "<<: {text: b}", "? [a]\n: b", "accounts: &x [*x]"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, yaml string) {
-		src := config.Map(map[string]string{config.FileKey: "f"})
-		src.ReadFile = func(name string) ([]byte, error) {
-			if name == "f" {
-				return []byte(yaml), nil
-			}
-			return nil, os.ErrNotExist
-		}
-		var cfg sample
-		err := config.Load(&cfg, src)
-		var mistakes config.Errors
-		if err != nil && !errors.As(err, &mistakes) {
-			t.Fatalf("mistake of the program: %v", err)
-		}
-		if err := config.Print(&strings.Builder{}, &cfg); err != nil {
-			t.Fatal(err)
-		}
-	})
-}
+func FuzzLoad(f *testing.F) { configtest.Fuzz(f, func() any { return &sample{} }) }

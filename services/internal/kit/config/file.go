@@ -87,7 +87,11 @@ func (l *loader) mappingOf(node *yaml.Node, name string) *mapping {
 	}
 	m := &mapping{values: make(map[string]*yaml.Node, len(node.Content)/2)}
 	for i := 0; i+1 < len(node.Content); i += 2 {
-		key := node.Content[i]
+		key := resolve(node.Content[i])
+		if key.Kind != yaml.ScalarNode || key.Value == "" {
+			l.report.add(name, "has a key that is not a name (%s line %d)", l.path, key.Line)
+			continue
+		}
 		if _, twice := m.values[key.Value]; twice {
 			l.report.add(prefix+key.Value, "stands twice in %s (line %d)", l.path, key.Line)
 			continue
