@@ -15,8 +15,10 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
@@ -512,6 +514,18 @@ func TestOnlyOperatorsErase(t *testing.T) {
 	r.refused(err, axpchatv1.ErrorReason_ERROR_REASON_NOT_FOUND)
 	if len(r.journal(s.GetSessionId())) == 0 {
 		t.Error("the chat is gone")
+	}
+}
+
+// TestOperatorsAreServedWithTheLimitsOfGRPC: their listener is open to whoever is on
+// the machine, before any token is looked at.
+func TestOperatorsAreServedWithTheLimitsOfGRPC(t *testing.T) {
+	t.Parallel()
+	r := newEraseRig(t, map[string]string{"GRPC_MAX_RECV_BYTES": "1KiB"})
+	client, ctx := r.operator("")
+	_, err := client.EraseCustomer(ctx, &orchestratorv1.EraseCustomerRequest{Account: axptest.AccountID, Subject: strings.Repeat("a", 2<<10)})
+	if status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("a call that is too large: %v", err)
 	}
 }
 

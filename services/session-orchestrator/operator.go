@@ -53,8 +53,10 @@ func (o *Orchestrator) serveOperators(ctx context.Context, p Params, eraser *era
 	if p.Config.Operator.Token == "" {
 		return nil, nil //nolint:nilnil // nothing to serve, and nothing wrong
 	}
+	cfg := p.Config.GRPC
+	cfg.CertFile, cfg.KeyFile, cfg.ClientCAFile = "", "", "" // nobody else hears what is said over loopback
 	server, err := grpcx.NewServer(grpcx.ServerParams{
-		Log: p.Log, Providers: p.Providers, Interceptors: []grpcx.Interceptor{operatorsOnly(p.Config.Operator.Token)}, //nolint:contextcheck // its functions get their own
+		Log: p.Log, Providers: p.Providers, Config: cfg, Interceptors: []grpcx.Interceptor{operatorsOnly(p.Config.Operator.Token)}, //nolint:contextcheck // its functions get their own
 	})
 	if err != nil {
 		return nil, err
