@@ -19,6 +19,7 @@ type ServerConfig struct {
 	MaxConnectionAgeGrace time.Duration `env:"GRPC_MAX_CONNECTION_AGE_GRACE" default:"30s" doc:"How long its calls and streams may go on after that."`
 	MaxConnectionIdle     time.Duration `env:"GRPC_MAX_CONNECTION_IDLE" default:"5m" doc:"How long a connection without a call or stream is kept."`
 	HandshakeTimeout      time.Duration `env:"GRPC_HANDSHAKE_TIMEOUT" default:"10s" doc:"How long a new connection may take, with TLS, until it is ready for calls."`
+	MessageTimeout        time.Duration `env:"GRPC_MESSAGE_TIMEOUT" default:"15s" doc:"How long the message of a call, or of a stream that takes one message, may take to arrive."`
 	CertFile              string        `env:"GRPC_TLS_CERT_FILE" doc:"Certificate chain of the server in PEM, read anew when it changes; none: no TLS."`
 	KeyFile               string        `env:"GRPC_TLS_KEY_FILE" doc:"Private key of the certificate in PEM."`
 	ClientCAFile          string        `env:"GRPC_TLS_CLIENT_CA_FILE" doc:"Certificate authorities in PEM whose clients are let in, read anew when they change; none: clients need no certificate."`
@@ -35,6 +36,7 @@ func (c ServerConfig) Validate() []config.Mistake {
 		"GRPC_MAX_CONNECTION_AGE_GRACE": int64(c.MaxConnectionAgeGrace),
 		"GRPC_MAX_CONNECTION_IDLE":      int64(c.MaxConnectionIdle),
 		"GRPC_HANDSHAKE_TIMEOUT":        int64(c.HandshakeTimeout),
+		"GRPC_MESSAGE_TIMEOUT":          int64(c.MessageTimeout),
 	})
 	out = append(out, tooBig("GRPC_MAX_RECV_BYTES", c.MaxRecvBytes)...)
 	out = append(out, c.files().Mistakes(serverKeys())...)
@@ -53,6 +55,7 @@ func (c ServerConfig) withDefaults() ServerConfig {
 	c.MaxConnectionAgeGrace = or(c.MaxConnectionAgeGrace, 30*time.Second)
 	c.MaxConnectionIdle = or(c.MaxConnectionIdle, 5*time.Minute)
 	c.HandshakeTimeout = or(c.HandshakeTimeout, 10*time.Second)
+	c.MessageTimeout = or(c.MessageTimeout, 15*time.Second)
 	return c
 }
 

@@ -27,7 +27,7 @@ func TestConfigDefaults(t *testing.T) {
 		Server: grpcx.ServerConfig{
 			MaxRecvBytes: 256 << 10, MaxConcurrentStreams: 1000, KeepaliveTime: 20 * time.Second, KeepaliveTimeout: 10 * time.Second,
 			KeepaliveMinTime: 10 * time.Second, MaxConnectionAgeGrace: 30 * time.Second,
-			MaxConnectionIdle: 5 * time.Minute, HandshakeTimeout: 10 * time.Second,
+			MaxConnectionIdle: 5 * time.Minute, HandshakeTimeout: 10 * time.Second, MessageTimeout: 15 * time.Second,
 		},
 		Client: grpcx.ClientConfig{MaxRecvBytes: 4 << 20, KeepaliveTime: 30 * time.Second, KeepaliveTimeout: 10 * time.Second},
 	}

@@ -120,6 +120,13 @@ type fixture struct {
 
 func start(t testing.TB, service *chat, change func(*grpcx.ServerParams)) *fixture {
 	t.Helper()
+	var lis *bufconn.Listener
+	return startAt(t, service, &lis, change)
+}
+
+// startAt is start for who needs the listener, too.
+func startAt(t testing.TB, service *chat, at **bufconn.Listener, change func(*grpcx.ServerParams)) *fixture {
+	t.Helper()
 	f := &fixture{log: &records{}}
 	params := grpcx.ServerParams{Log: f.log.logger(), Health: true, Reflection: true}
 	if change != nil {
@@ -131,6 +138,7 @@ func start(t testing.TB, service *chat, change func(*grpcx.ServerParams)) *fixtu
 	}
 	axpchatv1.RegisterChatServiceServer(f.server, service)
 	lis := bufconn.Listen(1 << 20)
+	*at = lis
 	f.component = grpcx.NewServerComponent("test", lis, f.server)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)

@@ -67,7 +67,9 @@ func (s *guardedStream) Context() context.Context { return s.ctx }
 // RecvMsg reads and checks a message. A broken one ends Recv with the error; the
 // handler may go on reading, or return it.
 func (s *guardedStream) RecvMsg(m any) error {
-	if err := s.ServerStream.RecvMsg(m); err != nil || s.validator == nil {
+	err := s.ServerStream.RecvMsg(m)
+	arrived(s.ctx)
+	if err != nil || s.validator == nil {
 		return err
 	}
 	return validateMessage(s.validator, m)

@@ -18,11 +18,13 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/panics"
 )
 
-// requestIDs accepts or makes the request id and tells it to the caller.
+// requestIDs accepts or makes the request id and tells it to the caller. It is the
+// first to be called, with the message.
 func requestIDs() Interceptor {
 	return Interceptor{
 		Name: NameRequestID,
 		Unary: func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+			arrived(ctx)
 			id := incomingRequestID(ctx)
 			// It can only fail when headers are gone already, which nothing
 			// before this link sends.

@@ -51,9 +51,14 @@ func (m *metrics) end(ctx context.Context, method string, code codes.Code, reaso
 	attr := attribute.String("method", method)
 	m.active.Add(ctx, -1, metric.WithAttributes(attr))
 	if code != codes.OK {
-		m.failed.Add(ctx, 1, metric.WithAttributes(attr,
-			attribute.String("code", code.String()), attribute.String("reason", reason)))
+		m.fail(ctx, method, code, reason)
 	}
+}
+
+// fail counts a failure.
+func (m *metrics) fail(ctx context.Context, method string, code codes.Code, reason string) {
+	m.failed.Add(ctx, 1, metric.WithAttributes(attribute.String("method", method),
+		attribute.String("code", code.String()), attribute.String("reason", reason)))
 }
 
 // methods knows which methods a server has. Services are registered after the
@@ -62,17 +67,19 @@ type methods struct {
 	once   sync.Once
 	server *grpc.Server
 	names  map[string]bool
-	// streams are the methods that may last as long as their callers stay.
-	streams map[string]bool
+	// streams are the methods that may last as long as their callers stay, and
+	// listening those whose callers may send as long as that.
+	streams, listening map[string]bool
 }
 
 func (m *methods) look() {
-	m.names, m.streams = map[string]bool{}, map[string]bool{}
+	m.names, m.streams, m.listening = map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for service, info := range m.server.GetServiceInfo() {
 		for _, method := range info.Methods {
 			name := "/" + service + "/" + method.Name
 			m.names[name] = true
 			m.streams[name] = method.IsServerStream || method.IsClientStream
+			m.listening[name] = method.IsClientStream
 		}
 	}
 }
@@ -84,6 +91,11 @@ func (m *methods) has(fullMethod string) bool {
 
 // isCall tells whether the server has the method, and it is no stream.
 func (m *methods) isCall(fullMethod string) bool { return m.has(fullMethod) && !m.streams[fullMethod] }
+
+// listens tells whether callers of the method may send for as long as they stay.
+func (m *methods) listens(fullMethod string) bool {
+	return m.has(fullMethod) && m.listening[fullMethod]
+}
 
 // label returns the method without its slash in front.
 func (m *methods) label(fullMethod string) string {

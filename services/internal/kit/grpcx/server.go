@@ -78,8 +78,11 @@ func NewServer(p ServerParams) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gRPC server: %w", err)
 	}
+	arrivals := &arrivals{limit: cfg.MessageTimeout, known: known, metrics: guard.metrics}
 	s := &Server{hooks: map[int]func(){}, Server: grpc.NewServer(
 		grpc.Creds(creds),
+		grpc.InTapHandle(arrivals.tap),
+		grpc.StatsHandler(arrivals),
 		grpc.StatsHandler(otelgrpc.NewServerHandler(
 			otelgrpc.WithTracerProvider(p.Providers.Tracer),
 			otelgrpc.WithMeterProvider(p.Providers.Meter),
