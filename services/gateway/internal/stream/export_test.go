@@ -13,7 +13,7 @@ func (s *Server) AcceptAlone(ctx context.Context, session string, r *Request, ou
 	if err := s.hello(ctx, r, in); err != nil {
 		return s.unopened(ctx, err, out)
 	}
-	frames := receive(ctx, in)
+	frames := s.receive(ctx, in)
 	defer close(frames.stop)
 	if r.Session != session {
 		return s.unopened(ctx, errs.New(axpchatv1.ErrorReason_ERROR_REASON_SESSION_NOT_FOUND, ""), out)
