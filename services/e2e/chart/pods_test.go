@@ -194,12 +194,15 @@ func TestARolloutNeverGoesBelow(t *testing.T) {
 			var spec struct {
 				Replicas int
 				Strategy struct {
-					RollingUpdate struct{ MaxUnavailable, MaxSurge int } `yaml:"rollingUpdate"`
+					RollingUpdate struct {
+						MaxUnavailable *int `yaml:"maxUnavailable"`
+						MaxSurge       int  `yaml:"maxSurge"`
+					} `yaml:"rollingUpdate"`
 				}
 				Template struct{ Spec pod }
 			}
 			o.decode(t, &spec)
-			if u := spec.Strategy.RollingUpdate; u.MaxUnavailable != 0 {
+			if u := spec.Strategy.RollingUpdate; u.MaxUnavailable == nil || *u.MaxUnavailable != 0 || u.MaxSurge < 1 {
 				t.Errorf("%s: %+v", name, u)
 			}
 			var cfg struct {
