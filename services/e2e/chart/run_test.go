@@ -110,6 +110,9 @@ func (r *rig) startServices() {
 // provisioner, the services with the certificates that cert-manager would make. A
 // customer and an agent talk, nothing is denied, and their words are on no disk.
 func TestWhatTheChartRendersCarriesAChat(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs five processes")
+	}
 	r := newRig(t)
 	r.provision()
 	r.startServices()
