@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +20,7 @@ import (
 	"github.com/axpchat/connector/services/gateway"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
+	"github.com/axpchat/connector/services/internal/kit/tlsx"
 	"github.com/axpchat/connector/services/internal/kit/tlsx/tlsxtest"
 	orchestrator "github.com/axpchat/connector/services/session-orchestrator"
 	ingest "github.com/axpchat/connector/services/webhook-ingest"
@@ -30,7 +34,18 @@ const (
 	svcOrchestrator = "session-orchestrator"
 	svcGateway      = "gateway"
 	svcIngest       = "webhook-ingest"
+	// svcOperator is a person, with the commands of webhook-ingest.
+	svcOperator = "operator"
 )
+
+func services() []string {
+	return []string{svcProvisioner, svcOrchestrator, svcGateway, svcIngest, svcOperator}
+}
+
+// deployments are the forms in which deploy/nats runs.
+func deployments() map[string]func(*testing.T, *tlsxtest.Authority, ...func(*server.Options)) *cluster {
+	return map[string]func(*testing.T, *tlsxtest.Authority, ...func(*server.Options)) *cluster{"one server": start, "a cluster of three": startThree}
+}
 
 func user(service string) string { return service + ".nats.axpchat" }
 
@@ -39,25 +54,70 @@ const (
 	account  = "ABCDEF"
 )
 
-// cluster is a server of the shipped configuration.
+// nodes is how many servers a cluster has that outlives any of them.
+const nodes = 3
+
+// cluster is one server of the shipped configuration, or three.
 type cluster struct {
-	server *server.Server
-	ca     *tlsxtest.Authority // vouches for clients and the server
-	url    string
+	server *server.Server      // the first one
+	ca     *tlsxtest.Authority // vouches for clients and the servers
+	url    string              // of the first one
 	port   int
+	urls   []string
+	routes tlsx.Files // of the first one, in a cluster
 }
 
 // start runs a server. Changes are made to what the files say.
 func start(t *testing.T, ca *tlsxtest.Authority, changes ...func(*server.Options)) *cluster {
 	t.Helper()
-	files := tlsxtest.Files(t, ca.Issue([]string{"127.0.0.1"}), ca)
-	for key, value := range map[string]string{
-		"NATS_SERVER_NAME": "test", "NATS_CERT_FILE": files.Cert, "NATS_KEY_FILE": files.Key, "NATS_CA_FILE": files.CA,
-		"NATS_STORE_DIR": t.TempDir(), "NATS_MAX_FILE_STORE": "10G", "NATS_STORE_KEY": "k0123456789abcdef", "NATS_MONITORING_ADDR": "127.0.0.1:8222",
-	} {
-		t.Setenv(key, strconv.Quote(value)) // a comma would end it
+	return run(t, ca, options(t, ca, "nats.conf", nil, changes...))
+}
+
+// startThree runs servers that keep everything three times, connected by routes
+// with an authority of their own.
+func startThree(t *testing.T, ca *tlsxtest.Authority, changes ...func(*server.Options)) *cluster {
+	t.Helper()
+	routes, ports := make([]string, nodes), make([]int, nodes)
+	for i := range nodes {
+		ports[i] = bustest.FreePort(t)
+		routes[i] = fmt.Sprintf("nats-route://127.0.0.1:%d", ports[i])
 	}
-	opts, err := server.ProcessConfigFile(filepath.Join("..", "..", "..", "deploy", "nats", "nats.conf"))
+	between := tlsxtest.NewAuthority(t)
+	var all []*server.Options
+	var first tlsx.Files
+	for i := range nodes {
+		files := tlsxtest.Files(t, between.Issue([]string{"127.0.0.1"}), between)
+		o := options(t, ca, "cluster.conf", map[string]string{
+			"NATS_SERVER_NAME": fmt.Sprintf("test-%d", i), "NATS_CLUSTER_NAME": "test", "NATS_ROUTES": "[" + strings.Join(routes, ", ") + "]",
+			"NATS_ROUTES_CERT_FILE": files.Cert, "NATS_ROUTES_KEY_FILE": files.Key, "NATS_ROUTES_CA_FILE": files.CA,
+		}, changes...)
+		o.Cluster.Host, o.Cluster.Port = "127.0.0.1", ports[i]
+		all = append(all, o)
+		if i == 0 {
+			first = files
+		}
+	}
+	c := run(t, ca, all...)
+	c.routes = first
+	return c
+}
+
+// options are what a file of deploy/nats says.
+func options(t *testing.T, ca *tlsxtest.Authority, file string, env map[string]string, changes ...func(*server.Options)) *server.Options {
+	t.Helper()
+	files := tlsxtest.Files(t, ca.Issue([]string{"127.0.0.1"}), ca)
+	values := map[string]string{
+		"NATS_SERVER_NAME": "test", "NATS_CERT_FILE": files.Cert, "NATS_KEY_FILE": files.Key, "NATS_CA_FILE": files.CA,
+		"NATS_STORE_DIR": t.TempDir(), "NATS_STORE_KEY": "k0123456789abcdef", "NATS_MAX_FILE_STORE": "10G", "NATS_MONITORING_ADDR": "127.0.0.1:8222",
+	}
+	maps.Copy(values, env)
+	for key, value := range values {
+		if key != "NATS_ROUTES" { // a list
+			value = strconv.Quote(value) // a comma would end it
+		}
+		t.Setenv(key, value)
+	}
+	opts, err := server.ProcessConfigFile(filepath.Join("..", "..", "..", "deploy", "nats", file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,16 +125,30 @@ func start(t *testing.T, ca *tlsxtest.Authority, changes ...func(*server.Options
 	for _, change := range changes {
 		change(opts)
 	}
-	s, err := server.NewServer(opts)
-	if err != nil {
-		t.Fatal(err)
+	return opts
+}
+
+func run(t *testing.T, ca *tlsxtest.Authority, opts ...*server.Options) *cluster {
+	t.Helper()
+	c := &cluster{ca: ca}
+	var all []*server.Server
+	for _, o := range opts {
+		s, err := server.NewServer(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+		all = append(all, s)
 	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(patience) || !s.JetStreamEnabled() {
-		t.Fatal("the server is not ready")
+	for _, s := range all {
+		if !s.ReadyForConnections(patience) || !s.JetStreamEnabled() {
+			t.Fatal("a server is not ready")
+		}
+		c.urls = append(c.urls, s.ClientURL())
 	}
-	return &cluster{server: s, ca: ca, url: s.ClientURL(), port: s.Addr().(*net.TCPAddr).Port}
+	c.server, c.url, c.port = all[0], c.urls[0], all[0].Addr().(*net.TCPAddr).Port
+	return c
 }
 
 // config is how a service is configured for the cluster, with a certificate of
@@ -83,9 +157,11 @@ func (c *cluster) config(t *testing.T, service string) bus.Config {
 	t.Helper()
 	files := tlsxtest.Files(t, c.ca.Issue([]string{user(service)}), c.ca)
 	cfg := bustest.Config()
-	cfg.URL, cfg.CertFile, cfg.KeyFile, cfg.CAFile = c.url, files.Cert, files.Key, files.CA
-	cfg.Manage = service == svcProvisioner
-	if service == svcGateway || service == svcIngest {
+	// In a cluster each is served by another server than its neighbours.
+	url := c.urls[slices.Index(services(), service)%len(c.urls)]
+	cfg.URL, cfg.CertFile, cfg.KeyFile, cfg.CAFile = url, files.Cert, files.Key, files.CA
+	cfg.Manage, cfg.Replicas = service == svcProvisioner, len(c.urls)
+	if service == svcGateway || service == svcIngest || service == svcOperator {
 		cfg.APIPrefix = "axpchat.api"
 	}
 	return cfg
@@ -101,6 +177,9 @@ func (c *cluster) connect(ctx context.Context, t *testing.T, service string, opt
 		return nil, err
 	}
 	t.Cleanup(func() { _ = b.Close() }) // the server may be gone already, on purpose
+	if service == svcOperator {
+		return b, nil // its commands look at nothing that they don't need
+	}
 	return b, b.Provision(ctx)
 }
 
@@ -112,7 +191,7 @@ func (c *cluster) join(ctx context.Context, t *testing.T, service string, opts .
 	for _, of := range []struct {
 		name string
 		bus  **bus.Bus
-	}{{svcProvisioner, new(*bus.Bus)}, {svcOrchestrator, &w.orchestrator}, {svcGateway, &w.gateway}, {svcGateway, &w.pod}, {svcIngest, &w.ingest}} {
+	}{{svcProvisioner, new(*bus.Bus)}, {svcOrchestrator, &w.orchestrator}, {svcGateway, &w.gateway}, {svcGateway, &w.pod}, {svcIngest, &w.ingest}, {svcOperator, &w.operator}} {
 		var extra []nats.Option
 		if of.name == service {
 			extra = opts
@@ -134,7 +213,7 @@ func uses(service string) bus.Uses {
 		return orchestrator.Uses()
 	case svcGateway:
 		return gateway.Uses()
-	case svcIngest:
+	case svcIngest, svcOperator:
 		return ingest.Uses()
 	default:
 		return bus.Uses{}
@@ -146,7 +225,7 @@ func (c *cluster) dial(t *testing.T, service string) (*nats.Conn, <-chan error) 
 	t.Helper()
 	cfg := c.config(t, service)
 	denied := make(chan error, 16)
-	nc, err := nats.Connect(c.url, nats.ClientCert(cfg.CertFile, cfg.KeyFile), nats.RootCAs(cfg.CAFile), nats.CustomInboxPrefix("_INBOX_"+service),
+	nc, err := nats.Connect(cfg.URL, nats.ClientCert(cfg.CertFile, cfg.KeyFile), nats.RootCAs(cfg.CAFile), nats.CustomInboxPrefix("_INBOX_"+service),
 		nats.NoReconnect(), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			select {
 			case denied <- err:

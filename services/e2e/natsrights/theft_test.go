@@ -47,47 +47,56 @@ func nobodys() []right {
 // TestAStolenCredentialOpensNothingElse tries, with the certificate of each service,
 // the rights of all others and those that nobody has.
 func TestAStolenCredentialOpensNothingElse(t *testing.T) {
-	services := []string{svcProvisioner, svcOrchestrator, svcGateway, svcIngest}
-	own, all := map[string][]right{}, nobodys()
-	c := start(t, tlsxtest.NewAuthority(t), func(o *server.Options) {
-		for _, s := range services {
-			own[s] = rightsOf(o, s)
-			all = append(all, own[s]...)
-		}
-	})
-	for _, service := range services {
-		t.Run(service, func(t *testing.T) {
-			nc, denied := c.dial(t, service)
-			tried := 0
-			for _, r := range all {
-				if slices.ContainsFunc(own[service], r.within) {
-					continue
+	for name, start := range deployments() {
+		t.Run(name, func(t *testing.T) {
+			own, all := map[string][]right{}, nobodys()
+			c := start(t, tlsxtest.NewAuthority(t), func(o *server.Options) {
+				for _, s := range services() {
+					own[s] = rightsOf(o, s)
 				}
-				tried++
-				subject := r.subject
-				if r.subscribe {
-					if _, err := nc.SubscribeSync(subject); err != nil {
-						t.Fatal(err)
-					}
-				} else {
-					subject = literal(subject)
-					if err := nc.PublishRequest(subject, "_INBOX_"+service+".x", nil); err != nil {
-						t.Fatal(err)
-					}
-				}
-				select {
-				case err := <-denied:
-					if !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), `"`+subject+`"`) {
-						t.Errorf("%s: %v", r, err)
-					}
-				case <-time.After(5 * time.Second):
-					t.Errorf("%s is not denied", r)
-				}
+			})
+			for _, rights := range own {
+				all = append(all, rights...)
 			}
-			if tried < 80 {
-				t.Errorf("only %d rights were tried", tried)
+			for _, service := range services() {
+				t.Run(service, func(t *testing.T) { c.steal(t, service, own[service], all) })
 			}
 		})
+	}
+}
+
+// steal tries all rights but a service's own with its certificate.
+func (c *cluster) steal(t *testing.T, service string, own, all []right) {
+	t.Helper()
+	nc, denied := c.dial(t, service)
+	tried := 0
+	for _, r := range all {
+		if slices.ContainsFunc(own, r.within) {
+			continue
+		}
+		tried++
+		subject := r.subject
+		if r.subscribe {
+			if _, err := nc.SubscribeSync(subject); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			subject = literal(subject)
+			if err := nc.PublishRequest(subject, "_INBOX_"+service+".x", nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		select {
+		case err := <-denied:
+			if !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), `"`+subject+`"`) {
+				t.Errorf("%s: %v", r, err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Errorf("%s is not denied", r)
+		}
+	}
+	if tried < 80 {
+		t.Errorf("only %d rights were tried", tried)
 	}
 }
 
@@ -118,9 +127,15 @@ type question struct {
 // TestAnswersReachOnlyWhoHasAsked lets a thief have his questions answered to where
 // he may not publish. A forged event, stored as a ticket, would so become one.
 func TestAnswersReachOnlyWhoHasAsked(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	for name, start := range deployments() {
+		t.Run(name, func(t *testing.T) { answersReachOnlyWhoHasAsked(t, start(t, tlsxtest.NewAuthority(t))) })
+	}
+}
+
+func answersReachOnlyWhoHasAsked(t *testing.T, c *cluster) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 	defer cancel()
-	c := start(t, tlsxtest.NewAuthority(t))
 	w, err := c.join(ctx, t, "")
 	if err != nil {
 		t.Fatal(err)
@@ -150,6 +165,14 @@ func TestAnswersReachOnlyWhoHasAsked(t *testing.T) {
 			{"axpchat.api.STREAM.INFO.UNROUTED", nil},
 			{"axpchat.api.DIRECT.GET.KV_INDEX.$KV.INDEX.dialog.own", nil},
 			{"axpchat.api.STREAM.MSG.GET.KV_INDEX", []byte(`{"last_by_subj":"$KV.INDEX.dialog.own"}`)},
+		}, false},
+		{svcOperator, []question{
+			{"chat.event.ABCDEF.known", forged},
+			{"axpchat.api.STREAM.INFO.UNROUTED", nil},
+			{"axpchat.api.DIRECT.GET.EVENTS", []byte(`{"last_by_subj":"chat.event.ABCDEF.known"}`)},
+			{"axpchat.api.DIRECT.GET.UNROUTED", []byte(`{"seq":1}`)},
+			{"axpchat.api.STREAM.MSG.DELETE.UNROUTED", []byte(`{"seq":1000}`)},
+			{"axpchat.api.DIRECT.GET.KV_INDEX.$KV.INDEX.dialog.own", nil},
 		}, false},
 		// In the account of the streams an answer goes wherever it is wanted: the test
 		// would see it, and this is why the others are in accounts of their own.

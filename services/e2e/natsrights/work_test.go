@@ -16,16 +16,16 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/bus"
 )
 
-// world are the services, connected, and another pod of the gateway. The options
-// of the provisioner's connection are kept for its next one.
+// world are the services, connected, another pod of the gateway, and an operator.
+// The options of the provisioner's connection are kept for its next one.
 type world struct {
-	orchestrator, gateway, pod, ingest *bus.Bus
-	provisioner                        []nats.Option
+	orchestrator, gateway, pod, ingest, operator *bus.Bus
+	provisioner                                  []nats.Option
 }
 
 // close ends all connections: a server that leaves waits for its clients.
 func (w *world) close() {
-	for _, b := range []*bus.Bus{w.orchestrator, w.gateway, w.pod, w.ingest} {
+	for _, b := range []*bus.Bus{w.orchestrator, w.gateway, w.pod, w.ingest, w.operator} {
 		_ = b.Close() // the test's end does it again
 	}
 }

@@ -26,7 +26,7 @@ func Cluster(t testing.TB) []string {
 	routes := make([]*url.URL, nodes)
 	ports := make([]int, nodes)
 	for i := range nodes {
-		ports[i] = freePort(t)
+		ports[i] = FreePort(t)
 		routes[i] = &url.URL{Scheme: "nats", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[i]))}
 	}
 	urls := make([]string, nodes)
@@ -68,9 +68,9 @@ func ConnectCluster(t testing.TB, address string, cfg bus.Config) *bus.Bus {
 	return b
 }
 
-// freePort is a port that was free a moment ago: each node of a cluster must
+// FreePort is a port that was free a moment ago: each node of a cluster must
 // know the others' before it starts.
-func freePort(t testing.TB) int {
+func FreePort(t testing.TB) int {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
