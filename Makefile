@@ -85,7 +85,7 @@ generate: $(BIN)/buf $(BIN)/protoc-gen-go third_party/proto ## Make gen/ and the
 
 .PHONY: checkgenerate
 checkgenerate: generate ## Fail where generated files are stale
-	@test -z "$$(git status --porcelain gen deploy/docs)" || { git status --porcelain gen deploy/docs; git --no-pager diff --stat gen deploy/docs; echo 'generated files are stale: run make generate'; exit 1; }
+	@test -z "$$(git status --porcelain gen deploy/docs deploy/helm)" || { git status --porcelain gen deploy/docs deploy/helm; git --no-pager diff --stat gen deploy/docs deploy/helm; echo 'generated files are stale: run make generate'; exit 1; }
 
 .PHONY: audit
 audit: $(BIN)/golangci-lint $(BIN)/cyclonedx-gomod $(BIN)/govulncheck checklicences ## Look for unsafe code, known vulnerabilities and wrong licences; write SBOMs to artifacts/audit

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Writes the documents that are made from code: the configuration reference of
-# each command and the catalogue of errors and the table of close codes.
+# Writes what is made from code: the configuration reference of each command, the
+# catalogue of errors, the table of close codes, and the settings in the schema of
+# the Helm chart's values.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p deploy/docs
@@ -20,3 +21,4 @@ mkdir -p deploy/docs
 } > deploy/docs/configuration.md
 go run ./services/internal/kit/errs/cmd/errordoc > deploy/docs/errors.md
 go run ./services/gateway/internal/stream/cmd/closedoc > deploy/docs/closes.md
+go test -count=1 -run=TestTheSchemaKnowsTheServicesSettings ./services/e2e/chart -update >/dev/null

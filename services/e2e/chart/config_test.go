@@ -257,9 +257,8 @@ func wantedDefs(t *testing.T) map[string]any {
 
 // TestTheSchemaKnowsTheServicesSettings compares values.schema.json with what the
 // services say of themselves, so that a wrong name fails when the chart is rendered.
-// -update writes it anew.
+// -update, which make generate gives, writes it anew.
 func TestTheSchemaKnowsTheServicesSettings(t *testing.T) {
-	helm(t)
 	file := filepath.Join(chartDir(), "values.schema.json")
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -283,7 +282,7 @@ func TestTheSchemaKnowsTheServicesSettings(t *testing.T) {
 	}
 	for name, w := range want {
 		if diff := cmp.Diff(w, defs[name]); diff != "" {
-			t.Errorf("%s is stale: go test ./services/e2e/chart -run Schema -update\n%s", name, diff)
+			t.Errorf("%s is stale: run make generate\n%s", name, diff)
 		}
 	}
 }
