@@ -1,12 +1,16 @@
 package orchestrator_test
 
 import (
+	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
 	orchestratorv1 "github.com/axpchat/connector/gen/axpchat/orchestrator/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
+	"github.com/axpchat/connector/services/internal/suitetest"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axptest"
 )
@@ -152,6 +156,41 @@ func TestWhatAnAccountLeavesBehindIsToldOf(t *testing.T) {
 	m := r.mustSend(ours, "c1", "business as usual")
 	r.event(ours.GetSessionId(), m.GetMessageId()+".sent")
 	r.subscribed(1)
+}
+
+// TestAnAccountThatIsMissingAfterARestartIsToldOf: its subscription is still there,
+// and nobody can delete it any more. One that was taken away by a reload has left
+// nothing behind.
+func TestAnAccountThatIsMissingAfterARestartIsToldOf(t *testing.T) {
+	var logs suitetest.Logs
+	r := &rig{t: t, axp: axptest.Start(t), nats: bustest.Server(t), log: slog.NewTextHandler(&logs, nil)}
+	warned := func() int { return strings.Count(logs.String(), "configured any more") }
+	vars := map[string]string{"ACCOUNT_REMOVAL_GRACE": "0s"}
+	r.start(vars)
+	other := r.tenant(second)
+	r.list(vars, other.account())
+	other.subscribed(1)
+	r.stop()
+	r.start(vars)
+	r.await("a warning", func() bool { return warned() == 1 && strings.Contains(logs.String(), "account="+second) })
+	if n := len(other.axp.Subscriptions()); n != 1 {
+		t.Errorf("%d subscriptions: there is nothing to warn of", n)
+	}
+	r.list(vars, other.account())
+	r.await("a call of AXP for it", func() bool { return other.axp.Calls(axp.OpListSubscriptions) > 1 })
+	r.list(vars)
+	other.subscribed(0)
+	r.await("that it is forgotten", func() bool {
+		keys, err := r.bus.Index.Keys(r.ctx(), "served")
+		return err == nil && slices.Equal(keys, []string{"served." + axptest.AccountID})
+	})
+	r.stop()
+	r.start(vars)
+	r.await("another look", func() bool { return len(r.axp.Subscriptions()) == 1 })
+	r.stop() // it waits for what was begun
+	if n := warned(); n != 1 {
+		t.Errorf("warned %d times, want once", n)
+	}
 }
 
 // TestTheChatsOfAnAccountThatHasGoneEnd by the idle rules, and their sessions

@@ -37,6 +37,7 @@ type rig struct {
 	axp    *axptest.Double
 	nats   *natsembed.Server
 	now    func() time.Time // nil: the system's
+	log    slog.Handler     // nil: nobody reads it
 	bus    *bus.Bus
 	client orchestratorv1.OrchestratorServiceClient
 	o      *orchestrator.Orchestrator
@@ -90,7 +91,10 @@ func (r *rig) start(vars map[string]string) {
 		r.t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	if testing.Verbose() {
+	switch {
+	case r.log != nil:
+		log = slog.New(r.log)
+	case testing.Verbose():
 		log = slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	o, err := orchestrator.New(r.t.Context(), orchestrator.Params{Config: cfg, Log: log, Bus: r.bus, Listener: lis, Now: r.now})

@@ -43,6 +43,7 @@ type webhooks struct {
 	agreement *rotation.Agreement
 	accounts  *accounts.Registry
 	fill      *backfill.Filler
+	roll      roll
 	log       *slog.Logger
 	patient   chan struct{} // closed when the start waits no longer
 	first     []*keeper     // of the accounts at the start
@@ -57,7 +58,7 @@ type keeper struct {
 }
 
 func newWebhooks(p Params, ring *keyring.Keyring, b *parts) (*webhooks, error) {
-	w := &webhooks{params: p, ring: ring, agreement: b.agreement, accounts: b.accounts, fill: b.backfill, log: p.Log, patient: make(chan struct{})}
+	w := &webhooks{params: p, ring: ring, agreement: b.agreement, accounts: b.accounts, fill: b.backfill, roll: roll{p.Bus, p.Log}, log: p.Log, patient: make(chan struct{})}
 	for _, s := range b.accounts.All() {
 		k, err := w.keeper(s)
 		if err != nil {
@@ -100,6 +101,10 @@ func (w *webhooks) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	group.Go(func() { w.accounts.CheckCredentials(ctx, w.log) })
+	group.Go(func() {
+		w.roll.call(ctx, w.accounts.All())
+		w.roll.keep(ctx, w.accounts.All)
+	})
 	group.Go(func() {
 		t := time.NewTimer(startPatience)
 		defer t.Stop()
@@ -158,6 +163,7 @@ func (w *webhooks) start(ctx context.Context, group *sync.WaitGroup, k *keeper) 
 	k.end = end
 	group.Go(func() {
 		defer end(nil)
+		w.roll.note(ctx, k.served.Account.AccountID)
 		if err := k.Run(life); err != nil {
 			w.log.ErrorContext(ctx, "webhook subscription is not looked after any more", "error", err)
 		}
@@ -174,6 +180,9 @@ func (w *webhooks) farewell(ctx context.Context, k *keeper) {
 	log := w.log.With("account", k.served.Account.AccountID)
 	for n := 1; !w.accounts.Kept(k.served); n++ {
 		err := k.Remove(ctx)
+		if err == nil {
+			w.roll.forget(ctx, k.served.Account.AccountID)
+		}
 		if err == nil || ctx.Err() != nil {
 			return
 		}
