@@ -30,6 +30,16 @@ type handlerParams struct {
 	Limits   *limits.Limiter
 }
 
+// pages are what people look at: the description of the API and the web chat.
+func pages(c Config) http.Handler {
+	mux := http.NewServeMux()
+	rest.Pages(mux)
+	if c.WebChat {
+		mux.Handle("/", web.Handler(web.Config{TokenURL: c.WebTokenURL, CompanyName: c.WebCompany}))
+	}
+	return httpx.Mux(mux)
+}
+
 // handler puts the HTTP side together.
 func handler(ctx context.Context, p handlerParams) (http.Handler, error) {
 	origins := rest.NewOrigins(p.Tenants, func(r *http.Request) (string, error) {
@@ -56,10 +66,7 @@ func handler(ctx context.Context, p handlerParams) (http.Handler, error) {
 	mux := http.NewServeMux()
 	// Within CORS: a page of another origin must be able to read how long to wait.
 	mux.Handle("/v1/", origins.CORS(p.Limits.HTTP(int64(p.Config.MaxBody), rest.Router(api, streams))))
-	rest.Pages(mux)
-	if p.Config.WebChat {
-		mux.Handle("/", web.Handler(web.Config{TokenURL: p.Config.WebTokenURL, CompanyName: p.Config.WebCompany}))
-	}
+	mux.Handle("/", p.Limits.HTTP(int64(p.Config.MaxBody), pages(p.Config)))
 	// Around everything: net/http reads the rest of a body, without a limit of its own,
 	// also where nobody asked for it, such as for a page.
 	h := httpx.ReadTimeout(p.Config.HTTP.WithDefaults().ReadTimeout, httpx.Mux(mux))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -151,6 +152,46 @@ func TestAnAddressIsLimitedBeforeAnythingElse(t *testing.T) {
 			t.Fatalf("with an origin of his own: %v", err)
 		}
 	})
+}
+
+// TestPagesAreLimitedWithTheAPI: by address, out of one budget; and a person who opens
+// the web chat again and again comes nowhere near the limit.
+func TestPagesAreLimitedWithTheAPI(t *testing.T) {
+	load := func(s *suite, path string) int {
+		a := s.call(http.MethodGet, s.base+path, "", "")
+		if a.status == http.StatusTooManyRequests && a.header.Get("Retry-After") == "" {
+			t.Errorf("%s: nothing says when to come back", path)
+		}
+		return a.status
+	}
+	paths := []string{"/", "/config.json", "/docs", "/docs/docs.js", "/openapi.yaml", "/nothing"}
+	s := start(t, map[string]string{"LIMIT_ADDRESS_FRAMES": "3/1h"})
+	for i := range 3 {
+		if code := load(s, paths[i]); code == http.StatusTooManyRequests {
+			t.Fatalf("page %d: %d", i, code)
+		}
+	}
+	for _, path := range paths {
+		if code := load(s, path); code != http.StatusTooManyRequests {
+			t.Errorf("%s: %d, want 429", path, code)
+		}
+	}
+	if code, reason, _ := limitedAnswer(t, s, token(t, subject, nil), ""); code != http.StatusTooManyRequests {
+		t.Errorf("the API: %d %s", code, reason)
+	}
+	s = start(t, nil)
+	page := s.call(http.MethodGet, s.base+"/", "", "").body
+	parts := regexp.MustCompile(`(?:src|href)="(/[^"]+)"`).FindAllStringSubmatch(page, -1)
+	if len(parts) < 2 {
+		t.Fatalf("a page of %d parts: %s", len(parts), page)
+	}
+	for i := range 50 {
+		for _, part := range append(parts, []string{"", "/"}) {
+			if code := load(s, part[1]); code != http.StatusOK {
+				t.Fatalf("%s, the %d. time: %d", part[1], i, code)
+			}
+		}
+	}
 }
 
 // TestTooManyStreams are refused with the time to come back, on every transport;
