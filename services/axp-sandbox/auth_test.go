@@ -8,6 +8,7 @@ import (
 	"time"
 
 	sandbox "github.com/axpchat/connector/services/axp-sandbox"
+	"github.com/axpchat/connector/services/internal/kit/await"
 )
 
 func TestATokenHasTheDocumentedForm(t *testing.T) {
@@ -93,7 +94,7 @@ func TestATokenExpires(t *testing.T) {
 	b := start(t, func(c *sandbox.Config) { c.TokenLifetime = 300 * time.Millisecond })
 	b.login()
 	b.get(hooks).want(200)
-	await(t, "the token to expire", func() bool { return b.get(hooks).status == 401 })
+	await.Until(t, "the token to expire", func() bool { return b.get(hooks).status == 401 })
 	b.login()
 	b.get(hooks).want(200)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	sandbox "github.com/axpchat/connector/services/axp-sandbox"
+	"github.com/axpchat/connector/services/internal/kit/await"
 )
 
 type deskChat struct {
@@ -197,7 +198,7 @@ func TestTheAutomaticAgentCanBeSwitchedOff(t *testing.T) {
 	}
 	other.desk("leave", object{}).want(200)
 	b.post("/desk/api/auto", object{"enabled": true}).want(200)
-	await(t, "it to take up the chat that waits", func() bool { return !other.shown().Waiting })
+	await.Until(t, "it to take up the chat that waits", func() bool { return !other.shown().Waiting })
 	for _, p := range tk.shown().Participants {
 		if p.DisplayName == "Robin" {
 			t.Error("it went into a chat that is served")
@@ -262,8 +263,8 @@ func TestAPendingDialogOutlastsARestart(t *testing.T) {
 	one.stop()
 	two := start(t, func(c *sandbox.Config) { c.DataFile = file })
 	good.b, bad.b = two, two
-	await(t, "the dialog to be ACTIVE", func() bool { return good.status() == "ACTIVE" })
-	await(t, "the other one to fail", func() bool { return bad.status() == "TERMINATED" })
+	await.Until(t, "the dialog to be ACTIVE", func() bool { return good.status() == "ACTIVE" })
+	await.Until(t, "the other one to fail", func() bool { return bad.status() == "TERMINATED" })
 }
 
 func TestCustomersTokensAreIssuedForDevelopment(t *testing.T) {

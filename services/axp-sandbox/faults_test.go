@@ -9,6 +9,7 @@ import (
 	"time"
 
 	sandbox "github.com/axpchat/connector/services/axp-sandbox"
+	"github.com/axpchat/connector/services/internal/kit/await"
 )
 
 // sessions counts what took effect.
@@ -98,11 +99,11 @@ func TestLatencyOutlastsTheCaller(t *testing.T) {
 			_, err := b.try(ctx, http.MethodPost, chat+"/sessions", newSession("Maren"))
 			ended <- err
 		}()
-		await(t, "the call to arrive", func() bool { return len(b.calls("createDigitalSession")) == 1 })
+		await.Until(t, "the call to arrive", func() bool { return len(b.calls("createDigitalSession")) == 1 })
 		want := 0
 		if after {
 			want = 1
-			await(t, "the effect", func() bool { return b.sessions() == 1 })
+			await.Until(t, "the effect", func() bool { return b.sessions() == 1 })
 		}
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
@@ -138,7 +139,7 @@ func TestFaultsEnd(t *testing.T) {
 	b.get(hooks).want(200)
 	b.control("faults", object{"kind": "status", "status": 500, "durationMs": 100})
 	b.get(hooks).want(500)
-	await(t, "the fault to end", func() bool { return b.get(hooks).status == 200 })
+	await.Until(t, "the fault to end", func() bool { return b.get(hooks).status == 200 })
 	b.control("faults", object{"kind": "status", "status": 500})
 	b.get(hooks).want(500)
 	if got := into[struct{ Calls, Callbacks []object }](b.get("/control/faults").want(200)); len(got.Calls) != 1 || got.Calls[0]["operation"] != "*" {
@@ -158,7 +159,7 @@ func TestAnOutageEnds(t *testing.T) {
 		t.Error("a call was answered in an outage")
 	}
 	rec.expect("MESSAGES AGENT: Hi")
-	await(t, "the outage to end", func() bool { _, err := b.try(t.Context(), http.MethodGet, hooks, nil); return err == nil })
+	await.Until(t, "the outage to end", func() bool { _, err := b.try(t.Context(), http.MethodGet, hooks, nil); return err == nil })
 	b.control("outage", object{"durationMs": 60_000, "status": 502})
 	b.get(hooks).want(502)
 }

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	sandbox "github.com/axpchat/connector/services/axp-sandbox"
+	"github.com/axpchat/connector/services/internal/kit/await"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -256,7 +257,7 @@ type talk struct {
 func (b *box) talk(session string) talk {
 	b.t.Helper()
 	t := b.pending(session, "")
-	await(b.t, "the dialog to be ACTIVE", func() bool { return t.status() == "ACTIVE" })
+	await.Until(b.t, "the dialog to be ACTIVE", func() bool { return t.status() == "ACTIVE" })
 	return t
 }
 
@@ -317,22 +318,6 @@ func (t talk) say(words string) {
 func (t talk) desk(verb string, body any) answer {
 	t.b.t.Helper()
 	return t.b.post("/desk/api/chats/"+t.dialog+"/"+verb, body)
-}
-
-// await waits for what polling finds out.
-func await(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("waited in vain for %s", what)
-		case <-tick.C:
-		}
-	}
 }
 
 // receiver takes callbacks and holds them to the documents, where they are

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	sandbox "github.com/axpchat/connector/services/axp-sandbox"
+	"github.com/axpchat/connector/services/internal/kit/await"
 )
 
 func TestASessionLives(t *testing.T) {
@@ -93,7 +94,7 @@ func TestADialogGoesFromPendingToTerminated(t *testing.T) {
 		t.Errorf("event %v", event)
 	}
 	tk := talk{b, s, e.EngagementID, d.DialogID}
-	await(t, "the dialog to be ACTIVE", func() bool { return tk.status() == "ACTIVE" })
+	await.Until(t, "the dialog to be ACTIVE", func() bool { return tk.status() == "ACTIVE" })
 	tk.desk("accept", object{"agentName": "Ada"}).want(200)
 	tk.desk("leave", object{}).want(200) // an agent who leaves does not end the chat
 	tk.desk("accept", object{"agentName": "Bo"}).want(200)

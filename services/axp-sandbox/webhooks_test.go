@@ -8,6 +8,7 @@ import (
 	"time"
 
 	sandbox "github.com/axpchat/connector/services/axp-sandbox"
+	"github.com/axpchat/connector/services/internal/kit/await"
 )
 
 type attempt struct {
@@ -91,7 +92,7 @@ func TestASubscriptionGetsItsTypesOnly(t *testing.T) {
 			tk.desk("messages", object{"text": "Hi"}).want(200)
 			tk.desk("end", object{}).want(200)
 			rec.expect(c.want...)
-			await(t, "everything to be delivered", func() bool { return b.stats().Pending == 0 })
+			await.Until(t, "everything to be delivered", func() bool { return b.stats().Pending == 0 })
 			if n := len(rec.events); n != 0 {
 				t.Errorf("%d callbacks that were not asked for, first: %s", n, tell(rec.next()))
 			}
@@ -143,7 +144,7 @@ func TestOnlyExactly200IsSuccess(t *testing.T) {
 			})
 			tk.say("Hello")
 			rec.expect("MESSAGES CUSTOMER: Hello", "MESSAGES CUSTOMER: Hello")
-			await(t, "the delivery", func() bool { return b.stats() == stats{Delivered: 1, FailedAttempts: 1} })
+			await.Until(t, "the delivery", func() bool { return b.stats() == stats{Delivered: 1, FailedAttempts: 1} })
 			got := b.attempts()
 			if len(got) != 2 || got[0].Status != status || got[0].Attempt != 1 || got[1].Status != 200 || got[1].Attempt != 2 || got[1].DialogID != tk.dialog {
 				t.Errorf("attempts %+v", got)
@@ -189,7 +190,7 @@ func TestAnEventIsGivenUpAfterItsAttempts(t *testing.T) {
 	rec, tk := b.quiet()
 	rec.answers(func(_ object, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	tk.say("Hello")
-	await(t, "the end of the attempts", func() bool { return b.stats() == stats{FailedAttempts: 3, GivenUp: 1} })
+	await.Until(t, "the end of the attempts", func() bool { return b.stats() == stats{FailedAttempts: 3, GivenUp: 1} })
 	if n := len(b.attempts()); n != 3 {
 		t.Errorf("%d attempts, want 3", n)
 	}
@@ -211,7 +212,7 @@ func TestAResentEventGoesWhereTheSubscriptionPointsNow(t *testing.T) {
 	tk.say("Bye")
 	now.expect("MESSAGES CUSTOMER: Bye")
 	b.call(http.MethodDelete, hooks+"/"+id, nil).want(204)
-	await(t, "the event to be given up with its subscription", func() bool { return b.stats().GivenUp == 1 && b.stats().Pending == 0 })
+	await.Until(t, "the event to be given up with its subscription", func() bool { return b.stats().GivenUp == 1 && b.stats().Pending == 0 })
 }
 
 func TestCallbackFaults(t *testing.T) {
@@ -273,7 +274,7 @@ func TestCallbackFaults(t *testing.T) {
 		b.call(http.MethodDelete, "/control/faults", nil).want(200)
 		rec.expect(c("13"))
 	})
-	await(t, "everything to be delivered", func() bool { return b.stats().Pending == 0 })
+	await.Until(t, "everything to be delivered", func() bool { return b.stats().Pending == 0 })
 }
 
 func TestProbableCallbackFaultsFollowTheSeed(t *testing.T) {

@@ -42,29 +42,15 @@ func pipe() place {
 // served as before. It is the whole gateway with NATS; FuzzFrames tries a hundred
 // times as many frames on what lies between.
 func FuzzConnectFrames(f *testing.F) {
-	for _, frame := range streamtest.Frames() {
-		data, err := proto.Marshal(frame)
-		if err != nil {
-			f.Fatal(err)
+	for _, seed := range streamtest.Seeds(f) {
+		for _, greeted := range []bool{true, false} {
+			if seed.JSON {
+				f.Add(seed.Data, greeted, byte(2))
+				continue
+			}
+			f.Add(seed.Data, greeted, byte(0))
+			f.Add(seed.Data, greeted, byte(1))
 		}
-		text, err := protojson.Marshal(frame)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data, true, byte(0))
-		f.Add(data, false, byte(0))
-		f.Add(data, true, byte(1))
-		f.Add(text, true, byte(2))
-		f.Add(text, false, byte(2))
-	}
-	for _, data := range streamtest.Broken() {
-		f.Add(data, true, byte(0))
-		f.Add(data, false, byte(0))
-		f.Add(data, true, byte(1))
-	}
-	for _, text := range streamtest.Texts() {
-		f.Add([]byte(text), true, byte(2))
-		f.Add([]byte(text), false, byte(2))
 	}
 	unlimited := map[string]string{}
 	for _, scope := range []string{"CONNECTION", "SESSION", "CUSTOMER", "ADDRESS", "ACCOUNT"} {

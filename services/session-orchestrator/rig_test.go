@@ -17,6 +17,7 @@ import (
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	orchestratorv1 "github.com/axpchat/connector/gen/axpchat/orchestrator/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/await"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
 	"github.com/axpchat/connector/services/internal/kit/config"
@@ -303,17 +304,7 @@ func (r *rig) event(session, id string) *axpchatv1.Event {
 // await polls until cond holds.
 func (r *rig) await(what string, cond func() bool) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-ctx.Done():
-			r.t.Fatalf("%s: not in time", what)
-		case <-tick.C:
-		}
-	}
+	await.Until(r.t, what, cond)
 }
 
 // refused checks that err has a reason.

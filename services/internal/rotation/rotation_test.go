@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 	"go.uber.org/goleak"
 
+	"github.com/axpchat/connector/services/internal/kit/await"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
 	"github.com/axpchat/connector/services/internal/kit/config"
@@ -80,17 +81,7 @@ func (s *stage) run(f func(context.Context)) (stop func()) {
 
 func (s *stage) await(what string, cond func() bool) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-ctx.Done():
-			s.t.Fatalf("%s: not in time", what)
-		case <-tick.C:
-		}
-	}
+	await.Until(s.t, what, cond)
 }
 
 func (s *stage) choice(a *rotation.Agreement, want rotation.Choice) {

@@ -1,16 +1,12 @@
 package main
 
 import (
-	"errors"
-	"io"
 	"maps"
-	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/axpchat/connector/services/internal/kit/config"
-	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+	"github.com/axpchat/connector/services/internal/kit/lifecycle/lifecycletest"
 )
 
 // TestItRefusesToTalkInTheOpen checks that TLS to the orchestrator is off only
@@ -31,20 +27,7 @@ func TestItRefusesToTalkInTheOpen(t *testing.T) {
 			t.Parallel()
 			vars := map[string]string{"NATS_URL": "nats://127.0.0.1:1", "AUTH_HS256_SECRET": "0123456789abcdef0123456789abcdef"}
 			maps.Copy(vars, c.vars)
-			err := run(t.Context(), lifecycle.Env{Name: "gateway", Args: []string{"config", "check"}, Stdout: io.Discard, Stderr: io.Discard, Sources: config.Sources{
-				Lookup:   func(key string) (string, bool) { v, ok := vars[key]; return v, ok },
-				ReadFile: func(string) ([]byte, error) { return nil, nil },
-			}})
-			var mistakes config.Errors
-			if errors.As(err, &mistakes) != (err != nil) {
-				t.Fatalf("got %v", err)
-			}
-			var keys []string
-			for _, m := range mistakes {
-				keys = append(keys, m.Key)
-			}
-			slices.Sort(keys)
-			if diff := cmp.Diff(c.want, keys); diff != "" {
+			if diff := cmp.Diff(c.want, lifecycletest.Mistakes(t, run, vars)); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
+	"github.com/axpchat/connector/services/internal/kit/await"
 	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
 )
 
@@ -269,42 +270,26 @@ func TestAccountsLimitsHoldOverNATS(t *testing.T) {
 		all = append(all, fleet(t, 1, b, map[string]string{"LIMIT_ACCOUNT_MESSAGES": "30/1h"})...)
 	}
 	w := Who{Account: "ABCDEF", Subject: "ada"}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
+	ctx := t.Context()
 	for _, l := range all {
 		if err := l.Call(ctx, w, Cost{Frames: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
 	known := func(l *Limiter) int {
 		l.shared.mu.Lock()
 		defer l.shared.mu.Unlock()
 		return len(l.shared.pods)
 	}
-	for known(all[0])+known(all[1])+known(all[2]) < 6 {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal("the gateways don't hear each other")
-		}
-	}
+	await.Until(t, "gateways that hear each other", func() bool { return known(all[0])+known(all[1])+known(all[2]) >= 6 })
 	for range 30 {
 		if err := all[0].Call(ctx, w, message); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for { // within a second or two nobody gives any more
-		if all[1].Call(ctx, w, message) != nil && all[2].Call(ctx, w, message) != nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal("what one gateway has given the others still give")
-		}
-	}
+	await.Until(t, "the others to give no more than is left, in a second or two", func() bool {
+		return all[1].Call(ctx, w, message) != nil && all[2].Call(ctx, w, message) != nil
+	})
 }
 
 func BenchmarkReport(b *testing.B) {

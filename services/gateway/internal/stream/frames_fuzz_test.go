@@ -245,14 +245,13 @@ func FuzzFrames(f *testing.F) {
 			}
 		}
 	}
-	for _, data := range streamtest.Broken() {
-		f.Add(data, []byte(nil), byte(0), true)
-		f.Add([]byte(nil), data, byte(1), true)
-		f.Add(data, data, byte(1), false)
-	}
-	for _, text := range streamtest.Texts() {
-		f.Add([]byte(text), []byte(`{"ping":{}}`), byte(2), true)
-		f.Add([]byte(text), []byte(text), byte(2), false)
+	for _, seed := range streamtest.Seeds(f) {
+		by := byte(1)
+		if seed.JSON {
+			by = 2
+		}
+		f.Add(seed.Data, seed.Data, by, true)
+		f.Add(seed.Data, seed.Data, by, false)
 	}
 	b := newBench(f)
 	f.Fuzz(func(t *testing.T, first, second []byte, by byte, greeted bool) {

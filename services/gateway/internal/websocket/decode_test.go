@@ -21,25 +21,10 @@ import (
 // an object for encoding/json too; and what is a frame is the same one in the other
 // encoding.
 func FuzzDecode(f *testing.F) {
-	for _, frame := range streamtest.Frames() {
-		data, err := proto.Marshal(frame)
-		if err != nil {
-			f.Fatal(err)
-		}
-		text, err := protojson.Marshal(frame)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data, true, true)
-		f.Add(text, false, false)
-	}
-	for _, data := range streamtest.Broken() {
-		f.Add(data, true, true)
-	}
-	for _, text := range streamtest.Texts() {
-		f.Add([]byte(text), true, true)
-		f.Add([]byte(text), false, false)
-		f.Add([]byte(text), true, false)
+	for _, seed := range streamtest.Seeds(f) {
+		f.Add(seed.Data, !seed.JSON, !seed.JSON)
+		f.Add(seed.Data, seed.JSON, seed.JSON)
+		f.Add(seed.Data, seed.JSON, !seed.JSON)
 	}
 	f.Fuzz(func(t *testing.T, data []byte, binary, sent bool) {
 		kind := ws.MessageText

@@ -23,6 +23,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
+	"github.com/axpchat/connector/services/internal/kit/logx/logtest"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 )
 
@@ -50,7 +51,7 @@ func TestNewServerRefusesAnUnsoundChain(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := grpcx.NewServer(grpcx.ServerParams{Log: (&records{}).logger(), Interceptors: c.extra})
+			_, err := grpcx.NewServer(grpcx.ServerParams{Log: (&logtest.Records{}).Logger(), Interceptors: c.extra})
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
@@ -196,7 +197,7 @@ func TestErrorsAreMappedAlikeForCallsAndStreams(t *testing.T) {
 				}
 			}
 			f.stop()
-			lines := f.log.named(t, "rpc")
+			lines := f.log.Named(t, "rpc")
 			if len(lines) != 2 {
 				t.Fatalf("got %v", lines)
 			}
@@ -205,7 +206,7 @@ func TestErrorsAreMappedAlikeForCallsAndStreams(t *testing.T) {
 					t.Errorf("got %v", l)
 				}
 			}
-			causes := f.log.named(t, "call failed")
+			causes := f.log.Named(t, "call failed")
 			if c.logged == "" && len(causes) != 0 || c.logged != "" && len(causes) != 2 {
 				t.Fatalf("got %v", causes)
 			}
@@ -237,7 +238,7 @@ func TestAFloodOfRefusalsIsNoneOfLines(t *testing.T) {
 	}
 	f.stop()
 	got := map[any]int{}
-	for _, line := range f.log.named(t, "rpc") {
+	for _, line := range f.log.Named(t, "rpc") {
 		got[line["reason"]]++
 	}
 	// Faults of one's own are all told of.
@@ -268,8 +269,8 @@ func TestPanicsBecomeInternal(t *testing.T) {
 		}
 	}
 	f.stop()
-	lines := f.log.named(t, "panic")
-	if len(lines) != 2 || strings.Contains(f.log.text(), "boom") || lines[0]["where"] != "rpc" || !strings.Contains(fmt.Sprint(lines[0]["stack"]), "chain_test.go") {
+	lines := f.log.Named(t, "panic")
+	if len(lines) != 2 || strings.Contains(f.log.Text(), "boom") || lines[0]["where"] != "rpc" || !strings.Contains(fmt.Sprint(lines[0]["stack"]), "chain_test.go") {
 		t.Errorf("got %v", lines)
 	}
 }
@@ -295,9 +296,9 @@ func TestACallerWhoLeavesIsNobodysFault(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.stop()
-	lines := f.log.named(t, "rpc")
-	if len(lines) != 1 || lines[0]["code"] != "Canceled" || lines[0]["level"] != "DEBUG" || len(f.log.named(t, "call failed")) != 0 {
-		t.Errorf("got %s", f.log.text())
+	lines := f.log.Named(t, "rpc")
+	if len(lines) != 1 || lines[0]["code"] != "Canceled" || lines[0]["level"] != "DEBUG" || len(f.log.Named(t, "call failed")) != 0 {
+		t.Errorf("got %s", f.log.Text())
 	}
 }
 
@@ -310,7 +311,7 @@ func TestUnknownMethodsAreOfTheCatalogueAndNoLabels(t *testing.T) {
 		}
 	}
 	f.stop()
-	for _, l := range f.log.named(t, "rpc") {
+	for _, l := range f.log.Named(t, "rpc") {
 		if l["method"] != "unknown" {
 			t.Errorf("got %v", l)
 		}
@@ -337,8 +338,8 @@ func TestLogsHoldNoContent(t *testing.T) {
 		t.Fatal("it must fail")
 	}
 	f.stop()
-	if len(f.log.named(t, "rpc")) != 1 || strings.Contains(f.log.text(), "private") || strings.Contains(f.log.text(), "detail for") {
-		t.Errorf("got %s", f.log.text())
+	if len(f.log.Named(t, "rpc")) != 1 || strings.Contains(f.log.Text(), "private") || strings.Contains(f.log.Text(), "detail for") {
+		t.Errorf("got %s", f.log.Text())
 	}
 }
 

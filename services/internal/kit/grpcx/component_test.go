@@ -20,6 +20,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
 	"github.com/axpchat/connector/services/internal/kit/logx"
+	"github.com/axpchat/connector/services/internal/kit/logx/logtest"
 )
 
 // held is a stream that ends when its context does or the server drains.
@@ -163,7 +164,7 @@ func TestReflectionAndHealthAreOptional(t *testing.T) {
 }
 
 func TestOneServerOnSeveralListeners(t *testing.T) {
-	log := (&records{}).logger()
+	log := (&logtest.Records{}).Logger()
 	s, err := grpcx.NewServer(grpcx.ServerParams{Log: log})
 	if err != nil {
 		t.Fatal(err)
@@ -191,7 +192,7 @@ func TestRunReportsABrokenListener(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := grpcx.NewServer(grpcx.ServerParams{Log: (&records{}).logger()})
+	s, err := grpcx.NewServer(grpcx.ServerParams{Log: (&logtest.Records{}).Logger()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +231,7 @@ func TestADeadPeerIsUnavailableAndComesBack(t *testing.T) {
 	if lis, err = (&net.ListenConfig{}).Listen(ctx, "tcp", addr); err != nil {
 		t.Skipf("the port is gone: %v", err)
 	}
-	s, err := grpcx.NewServer(grpcx.ServerParams{Log: (&records{}).logger()})
+	s, err := grpcx.NewServer(grpcx.ServerParams{Log: (&logtest.Records{}).Logger()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,7 @@
 package grpcx_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"log/slog"
 	"net"
 	"sync"
 	"testing"
@@ -18,6 +15,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
 	"github.com/axpchat/connector/services/internal/kit/logx"
+	"github.com/axpchat/connector/services/internal/kit/logx/logtest"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 )
 
@@ -51,67 +49,11 @@ func message() *axpchatv1.SendMessageRequest {
 	return &axpchatv1.SendMessageRequest{SessionId: "s", EngagementId: "e", ClientMessageId: "m", Text: "hi"}
 }
 
-// records collects what is logged.
-type records struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (r *records) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.Write(p)
-}
-
-func (r *records) logger() *slog.Logger {
-	return slog.New(slog.NewJSONHandler(r, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-func (r *records) text() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.String()
-}
-
-// named returns the records with the message.
-func (r *records) named(t testing.TB, msg string) []map[string]any {
-	t.Helper()
-	var out []map[string]any
-	dec := json.NewDecoder(bytes.NewBufferString(r.text()))
-	for dec.More() {
-		var m map[string]any
-		if err := dec.Decode(&m); err != nil {
-			t.Fatal(err)
-		}
-		if m["msg"] == msg {
-			out = append(out, m)
-		}
-	}
-	return out
-}
-
-// await waits for a record with the message.
-func (r *records) await(t testing.TB, msg string) []map[string]any {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for ctx := patient(t); ; {
-		if lines := r.named(t, msg); len(lines) > 0 {
-			return lines
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("%q was not logged: %s", msg, r.text())
-		}
-	}
-}
-
 // fixture is a server that runs, and a client of it.
 type fixture struct {
 	server    *grpcx.Server
 	component lifecycle.Component
-	log       *records
+	log       *logtest.Records
 	conn      *grpc.ClientConn
 	client    axpchatv1.ChatServiceClient
 	// stop ends the server as lifecycle.Run does after the drain.
@@ -127,8 +69,8 @@ func start(t testing.TB, service *chat, change func(*grpcx.ServerParams)) *fixtu
 // startAt is start for who needs the listener, too.
 func startAt(t testing.TB, service *chat, at **bufconn.Listener, change func(*grpcx.ServerParams)) *fixture {
 	t.Helper()
-	f := &fixture{log: &records{}}
-	params := grpcx.ServerParams{Log: f.log.logger(), Health: true, Reflection: true}
+	f := &fixture{log: &logtest.Records{}}
+	params := grpcx.ServerParams{Log: f.log.Logger(), Health: true, Reflection: true}
 	if change != nil {
 		change(&params)
 	}
@@ -178,10 +120,10 @@ func patient(t testing.TB) context.Context {
 }
 
 // serveTCP runs a server on a port of its own until the test ends.
-func serveTCP(t testing.TB, cfg grpcx.ServerConfig, service *chat, links ...grpcx.Interceptor) (string, *records) {
+func serveTCP(t testing.TB, cfg grpcx.ServerConfig, service *chat, links ...grpcx.Interceptor) (string, *logtest.Records) {
 	t.Helper()
-	log := &records{}
-	s, err := grpcx.NewServer(grpcx.ServerParams{Log: log.logger(), Config: cfg, Interceptors: links, Health: true})
+	log := &logtest.Records{}
+	s, err := grpcx.NewServer(grpcx.ServerParams{Log: log.Logger(), Config: cfg, Interceptors: links, Health: true})
 	if err != nil {
 		t.Fatal(err)
 	}

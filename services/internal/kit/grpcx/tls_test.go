@@ -16,6 +16,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
+	"github.com/axpchat/connector/services/internal/kit/logx/logtest"
 	"github.com/axpchat/connector/services/internal/kit/tlsx"
 	"github.com/axpchat/connector/services/internal/kit/tlsx/tlsxtest"
 )
@@ -31,10 +32,10 @@ func clientOf(f tlsx.Files) grpcx.ClientConfig {
 }
 
 // dialTCP returns a client, and what it logs. It connects with its first call.
-func dialTCP(t testing.TB, addr string, cfg grpcx.ClientConfig) (*grpc.ClientConn, *records) {
+func dialTCP(t testing.TB, addr string, cfg grpcx.ClientConfig) (*grpc.ClientConn, *logtest.Records) {
 	t.Helper()
-	log := &records{}
-	conn, err := grpcx.Dial(addr, cfg, log.logger(), nil)
+	log := &logtest.Records{}
+	conn, err := grpcx.Dial(addr, cfg, log.Logger(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,16 +90,16 @@ func TestTLS(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			for _, side := range []struct {
-				log  *records
+				log  *logtest.Records
 				want string
 			}{{atServer, c.atServer}, {atDial, c.atDial}} {
 				if side.want == "" {
 					continue
 				}
 				// The other side may know of it first.
-				lines := side.log.await(t, "TLS handshake failed")
+				lines := side.log.Await(t, "TLS handshake failed")
 				if len(lines) != 1 || !strings.Contains(lines[0]["error"].(string), side.want) {
-					t.Errorf("got %s", side.log.text())
+					t.Errorf("got %s", side.log.Text())
 				}
 			}
 		})
@@ -117,14 +118,14 @@ func TestTLSFilesThatCannotBeUsed(t *testing.T) {
 		{CertFile: f.Cert, KeyFile: f.Key, ClientCAFile: notPEM},
 		{CertFile: f.Cert, KeyFile: f.Key, ClientCAFile: missing},
 	} {
-		if _, err := grpcx.NewServer(grpcx.ServerParams{Log: (&records{}).logger(), Config: c}); err == nil {
+		if _, err := grpcx.NewServer(grpcx.ServerParams{Log: (&logtest.Records{}).Logger(), Config: c}); err == nil {
 			t.Errorf("server %+v was made", c)
 		}
 	}
 	for _, c := range []grpcx.ClientConfig{
 		{CAFile: missing}, {CAFile: notPEM}, {CertFile: f.Cert, KeyFile: f.Key}, {CAFile: f.CA, CertFile: missing, KeyFile: missing},
 	} {
-		if conn, err := grpcx.Dial("127.0.0.1:1", c, (&records{}).logger(), nil); err == nil {
+		if conn, err := grpcx.Dial("127.0.0.1:1", c, (&logtest.Records{}).Logger(), nil); err == nil {
 			_ = conn.Close()
 			t.Errorf("client %+v was made", c)
 		}
@@ -188,8 +189,8 @@ func TestEverythingIsRenewedInTheMiddleOfAStream(t *testing.T) {
 	if _, err := stream.Recv(); err != io.EOF { //nolint:errorlint // exactly that
 		t.Errorf("got %v", err)
 	}
-	if lines := log.named(t, "certificates read anew"); len(lines) == 0 {
-		t.Errorf("the server did not tell: %s", log.text())
+	if lines := log.Named(t, "certificates read anew"); len(lines) == 0 {
+		t.Errorf("the server did not tell: %s", log.Text())
 	}
 }
 
@@ -228,8 +229,8 @@ func TestOnlyCallersOfARightNameGetIn(t *testing.T) {
 					t.Errorf("%s: got %v", kind, err)
 				}
 			}
-			if lines := log.named(t, "call failed"); !c.in && (len(lines) != 3 || !strings.Contains(lines[0]["error"].(string), c.log)) {
-				t.Errorf("got %s", log.text())
+			if lines := log.Named(t, "call failed"); !c.in && (len(lines) != 3 || !strings.Contains(lines[0]["error"].(string), c.log)) {
+				t.Errorf("got %s", log.Text())
 			}
 		})
 	}

@@ -1,11 +1,9 @@
 package httpx_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/axpchat/connector/services/internal/kit/httpx"
+	"github.com/axpchat/connector/services/internal/kit/logx/logtest"
 )
 
 func TestMain(m *testing.M) {
@@ -27,45 +26,6 @@ func TestMain(m *testing.M) {
 
 // patience bounds what never takes this long.
 const patience = 20 * time.Second
-
-// records collects what is logged.
-type records struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (r *records) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.Write(p)
-}
-
-func (r *records) logger() *slog.Logger {
-	return slog.New(slog.NewJSONHandler(r, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-func (r *records) text() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.String()
-}
-
-// named returns the records with the message.
-func (r *records) named(t testing.TB, msg string) []map[string]any {
-	t.Helper()
-	var out []map[string]any
-	dec := json.NewDecoder(bytes.NewBufferString(r.text()))
-	for dec.More() {
-		var m map[string]any
-		if err := dec.Decode(&m); err != nil {
-			t.Fatal(err)
-		}
-		if m["msg"] == msg {
-			out = append(out, m)
-		}
-	}
-	return out
-}
 
 // problem is the body of a failure.
 type problem struct {
@@ -100,7 +60,7 @@ func patient(t testing.TB) context.Context {
 type fixture struct {
 	server *httpx.Server
 	client *http.Client
-	log    *records
+	log    *logtest.Records
 	url    string
 	stop   func()
 }
@@ -111,8 +71,8 @@ func start(t testing.TB, h http.Handler, cfg httpx.ServerConfig) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{log: &records{}}
-	f.server = httpx.NewServer("test", lis, h, cfg, f.log.logger())
+	f := &fixture{log: &logtest.Records{}}
+	f.server = httpx.NewServer("test", lis, h, cfg, f.log.Logger())
 	f.url = "http://" + f.server.Addr()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)

@@ -24,6 +24,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
 	"github.com/axpchat/connector/services/internal/kit/httpx"
+	"github.com/axpchat/connector/services/internal/kit/logx/logtest"
 	"github.com/axpchat/connector/services/internal/kit/panics"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 )
@@ -104,9 +105,9 @@ func TestRequestID(t *testing.T) {
 }
 
 // site is a handler as services wrap it.
-func site(log *records, mux *http.ServeMux) http.Handler {
-	h := httpx.Recover(panics.New(log.logger(), nil), httpx.SecurityHeaders(httpx.LimitBody(1<<10, httpx.Mux(mux))))
-	return httpx.RequestID(httpx.Instrument(nil, httpx.AccessLog(log.logger(), h)))
+func site(log *logtest.Records, mux *http.ServeMux) http.Handler {
+	h := httpx.Recover(panics.New(log.Logger(), nil), httpx.SecurityHeaders(httpx.LimitBody(1<<10, httpx.Mux(mux))))
+	return httpx.RequestID(httpx.Instrument(nil, httpx.AccessLog(log.Logger(), h)))
 }
 
 func TestAccessLog(t *testing.T) {
@@ -129,31 +130,31 @@ func TestAccessLog(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			log := &records{}
+			log := &logtest.Records{}
 			r := httptest.NewRequest(c.method, c.path, nil)
 			r.Header.Set("Authorization", "Bearer private")
 			call(site(log, mux), r)
-			lines := log.named(t, "http")
+			lines := log.Named(t, "http")
 			if len(lines) != 1 {
-				t.Fatalf("got %s", log.text())
+				t.Fatalf("got %s", log.Text())
 			}
 			for k, v := range c.want {
 				if diff := cmp.Diff(v, lines[0][k]); diff != "" {
 					t.Errorf("%s: %s", k, diff)
 				}
 			}
-			if lines[0]["request_id"] == "" || strings.Contains(log.text(), "private") || strings.Contains(log.text(), "PRIVATE") {
-				t.Errorf("got %s", log.text())
+			if lines[0]["request_id"] == "" || strings.Contains(log.Text(), "private") || strings.Contains(log.Text(), "PRIVATE") {
+				t.Errorf("got %s", log.Text())
 			}
 		})
 	}
 	t.Run("a client that left", func(t *testing.T) {
-		log := &records{}
+		log := &logtest.Records{}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		call(site(log, mux), httptest.NewRequestWithContext(ctx, http.MethodGet, "/left", nil))
-		if lines := log.named(t, "http"); len(lines) != 1 || lines[0]["status"] != 499.0 {
-			t.Errorf("got %s", log.text())
+		if lines := log.Named(t, "http"); len(lines) != 1 || lines[0]["status"] != 499.0 {
+			t.Errorf("got %s", log.Text())
 		}
 	})
 }
@@ -163,7 +164,7 @@ func TestAFloodOfRefusalsIsNoneOfLines(t *testing.T) {
 	mux.Handle("GET /limit", failing(errs.New(rateLimited, "")))
 	mux.Handle("GET /fault", failing(errors.New("the cause")))
 	mux.HandleFunc("GET /well", func(http.ResponseWriter, *http.Request) {})
-	log := &records{}
+	log := &logtest.Records{}
 	h := site(log, mux)
 	const each = 100
 	for _, path := range []string{"/limit", "/unknown", "/fault", "/well"} {
@@ -172,7 +173,7 @@ func TestAFloodOfRefusalsIsNoneOfLines(t *testing.T) {
 		}
 	}
 	got := map[any]int{}
-	for _, line := range log.named(t, "http") {
+	for _, line := range log.Named(t, "http") {
 		got[line["status"]]++
 	}
 	// Faults of one's own are all told of; so is what went well, where debugging is on.
@@ -212,7 +213,7 @@ func TestRecover(t *testing.T) {
 		panic("boom")
 	})
 	mux.HandleFunc("GET /abort", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-	log := &records{}
+	log := &logtest.Records{}
 	f := start(t, site(log, mux), httpx.ServerConfig{})
 	base := f.url
 	f.url = base + "/early"
@@ -238,12 +239,12 @@ func TestRecover(t *testing.T) {
 		t.Error("the connection must be cut")
 	}
 	f.stop()
-	lines := log.named(t, "panic")
-	if len(lines) != 2 || strings.Contains(log.text(), "boom") || lines[0]["where"] != "http" || lines[0]["route"] != "/early" || !strings.Contains(fmt.Sprint(lines[0]["stack"]), "middleware_test.go") {
+	lines := log.Named(t, "panic")
+	if len(lines) != 2 || strings.Contains(log.Text(), "boom") || lines[0]["where"] != "http" || lines[0]["route"] != "/early" || !strings.Contains(fmt.Sprint(lines[0]["stack"]), "middleware_test.go") {
 		t.Errorf("got %v", lines)
 	}
-	if len(log.named(t, "http")) != 3 {
-		t.Errorf("every request must be logged: %s", log.text())
+	if len(log.Named(t, "http")) != 3 {
+		t.Errorf("every request must be logged: %s", log.Text())
 	}
 }
 
@@ -341,7 +342,7 @@ func TestStreamsWorkThroughTheMiddleware(t *testing.T) {
 		}
 		flusher.Flush()
 	})
-	log := &records{}
+	log := &logtest.Records{}
 	f := start(t, site(log, mux), httpx.ServerConfig{})
 	c, _, err := websocket.Dial(patient(t), f.url+"/ws", &websocket.DialOptions{HTTPClient: f.client})
 	if err != nil {
@@ -367,7 +368,7 @@ func TestStreamsWorkThroughTheMiddleware(t *testing.T) {
 	_ = resp.Body.Close()
 	f.stop()
 	statuses := map[any]any{}
-	for _, l := range log.named(t, "http") {
+	for _, l := range log.Named(t, "http") {
 		statuses[l["route"]] = l["status"]
 	}
 	if diff := cmp.Diff(map[any]any{"/ws": 101.0, "/sse": 200.0}, statuses); diff != "" {
@@ -421,7 +422,7 @@ func TestAPanicPastRecoverIsLoggedWithoutItsValue(t *testing.T) {
 		t.Error("it was answered")
 	}
 	f.stop()
-	text := f.log.text()
+	text := f.log.Text()
 	if !strings.Contains(text, "http: panic") || !strings.Contains(text, "middleware_test.go") || strings.Contains(text, "private") {
 		t.Errorf("got %s", text)
 	}

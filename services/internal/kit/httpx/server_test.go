@@ -16,6 +16,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/config"
 	"github.com/axpchat/connector/services/internal/kit/httpx"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+	"github.com/axpchat/connector/services/internal/kit/logx/logtest"
 )
 
 func TestServerConfig(t *testing.T) {
@@ -198,11 +199,11 @@ func TestTheServerInALifecycle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := &records{}
-	s := httpx.NewServer("http", lis, httpx.NotFound(), httpx.ServerConfig{}, log.logger())
+	log := &logtest.Records{}
+	s := httpx.NewServer("http", lis, httpx.NotFound(), httpx.ServerConfig{}, log.Logger())
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
-	go func() { done <- lifecycle.Run(ctx, log.logger(), patience, s) }()
+	go func() { done <- lifecycle.Run(ctx, log.Logger(), patience, s) }()
 	f := &fixture{url: "http://" + s.Addr(), client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 	resp, err := f.do(t, patient(t), http.MethodGet, nil)
 	if err != nil {
@@ -223,7 +224,7 @@ func TestRunReportsABrokenListener(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httpx.NewServer("broken", lis, httpx.NotFound(), httpx.ServerConfig{}, (&records{}).logger())
+	s := httpx.NewServer("broken", lis, httpx.NotFound(), httpx.ServerConfig{}, (&logtest.Records{}).Logger())
 	for range 2 {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)

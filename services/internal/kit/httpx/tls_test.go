@@ -14,22 +14,23 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/config"
 	"github.com/axpchat/connector/services/internal/kit/httpx"
 	"github.com/axpchat/connector/services/internal/kit/logx"
+	"github.com/axpchat/connector/services/internal/kit/logx/logtest"
 	"github.com/axpchat/connector/services/internal/kit/tlsx"
 	"github.com/axpchat/connector/services/internal/kit/tlsx/tlsxtest"
 )
 
 // serveTLS runs a server with the files.
-func serveTLS(t testing.TB, f tlsx.Files, clients []string, cfg httpx.ServerConfig, h http.Handler) (addr string, log *records) {
+func serveTLS(t testing.TB, f tlsx.Files, clients []string, cfg httpx.ServerConfig, h http.Handler) (addr string, log *logtest.Records) {
 	t.Helper()
 	lis, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	log = &records{}
-	if lis, err = httpx.Secure(lis, f, clients, log.logger()); err != nil {
+	log = &logtest.Records{}
+	if lis, err = httpx.Secure(lis, f, clients, log.Logger()); err != nil {
 		t.Fatal(err)
 	}
-	server := httpx.NewServer("test", lis, h, cfg, log.logger())
+	server := httpx.NewServer("test", lis, h, cfg, log.Logger())
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
@@ -154,8 +155,8 @@ func TestOnlyClientsWithARightCertificateGetIn(t *testing.T) {
 		}
 	}
 	// Four handshakes failed; strangers could make them by the thousand.
-	if lines := log.named(t, "HTTP connection"); len(lines) != 1 || !strings.Contains(lines[0]["error"].(string), `the client's certificate is of ["else.example.com"]`) {
-		t.Errorf("got %s", log.text())
+	if lines := log.Named(t, "HTTP connection"); len(lines) != 1 || !strings.Contains(lines[0]["error"].(string), `the client's certificate is of ["else.example.com"]`) {
+		t.Errorf("got %s", log.Text())
 	}
 }
 
@@ -198,20 +199,11 @@ func TestFaultsOfConnectionsHoldNoAddress(t *testing.T) {
 	}
 	defer func() { _ = conn.Close() }()
 	_, _ = conn.Read(make([]byte, 1)) // until the server gives up
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for ctx := patient(t); len(log.named(t, "HTTP connection")) == 0; {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal("nothing is logged")
-		}
-	}
-	got := log.named(t, "HTTP connection")[0]["error"].(string)
+	got := log.Await(t, "HTTP connection")[0]["error"].(string)
 	if got != "http: TLS handshake error: read: i/o timeout" {
 		t.Errorf("got %q", got)
 	}
-	if host, port, _ := net.SplitHostPort(conn.LocalAddr().String()); strings.Contains(log.text(), host) || strings.Contains(log.text(), port) {
-		t.Errorf("an address is logged: %s", log.text())
+	if host, port, _ := net.SplitHostPort(conn.LocalAddr().String()); strings.Contains(log.Text(), host) || strings.Contains(log.Text(), port) {
+		t.Errorf("an address is logged: %s", log.Text())
 	}
 }

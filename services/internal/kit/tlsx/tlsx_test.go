@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/axpchat/connector/services/internal/kit/logx/logtest"
 	"github.com/axpchat/connector/services/internal/kit/tlsx"
 	"github.com/axpchat/connector/services/internal/kit/tlsx/tlsxtest"
 )
@@ -25,26 +26,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience bounds what never takes this long.
 const patience = 20 * time.Second
 
-type records struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (r *records) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.Write(p)
-}
-
-func (r *records) count(text string) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return strings.Count(r.buf.String(), text)
-}
-
-func open(t testing.TB, f tlsx.Files) (*tlsx.Source, *records) {
+func open(t testing.TB, f tlsx.Files) (*tlsx.Source, *logtest.Records) {
 	t.Helper()
-	log := &records{}
+	log := &logtest.Records{}
 	s, err := tlsx.Open(f, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -127,8 +111,8 @@ func TestAServerTakesUpARenewedCertificateWhileAConnectionGoesOn(t *testing.T) {
 	if err := talk(held); err != nil {
 		t.Errorf("the open connection broke: %v", err)
 	}
-	if log.count("certificates read anew") != 1 {
-		t.Errorf("got %s", log.buf.String())
+	if strings.Count(log.Text(), "certificates read anew") != 1 {
+		t.Errorf("got %s", log.Text())
 	}
 }
 
@@ -246,15 +230,15 @@ func TestWhatCannotBeUsedChangesNothing(t *testing.T) {
 					t.Fatalf("the old certificates are not in use: %v", err)
 				}
 			}
-			if n := log.count("can't be used"); n != 1 {
-				t.Errorf("told %d times: %s", n, log.buf.String())
+			if n := strings.Count(log.Text(), "can't be used"); n != 1 {
+				t.Errorf("told %d times: %s", n, log.Text())
 			}
 			tlsxtest.Write(t, f, a.Issue(both), a)
 			if _, err := dial(t, addr, client.Client("gateway")); err != nil {
 				t.Fatal(err)
 			}
-			if n := log.count("read anew"); n != 1 {
-				t.Errorf("told %d times: %s", n, log.buf.String())
+			if n := strings.Count(log.Text(), "read anew"); n != 1 {
+				t.Errorf("told %d times: %s", n, log.Text())
 			}
 		})
 	}

@@ -5,11 +5,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"maps"
 	"net/http"
-	"slices"
 	"testing"
 	"time"
 
@@ -17,9 +15,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
+	"github.com/axpchat/connector/services/internal/kit/await"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/config"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+	"github.com/axpchat/connector/services/internal/kit/lifecycle/lifecycletest"
 	"github.com/axpchat/connector/services/internal/kit/natsembed"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axptest"
 )
@@ -99,13 +99,7 @@ func TestTheCommandBecomesReadyAndEndsCleanly(t *testing.T) {
 		"AXP_CLIENT_SECRET": "very-secret-of-client", "AXP_APP_KEY": "very-secret-key", "AXP_CHANNEL_PROVIDER_ID": axptest.ProviderID,
 		"WEBHOOK_PUBLIC_URL": "https://chat.example.com", "WEBHOOK_SECRET": "very-secret-0123456789",
 	})
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); get(t, "http://"+admin+"/healthz/ready") != http.StatusOK; <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatal("it does not become ready")
-		}
-	}
+	await.Until(t, "readiness", func() bool { return get(t, "http://"+admin+"/healthz/ready") == http.StatusOK })
 	if err := end(); err != nil {
 		t.Errorf("end: %v", err)
 	}
@@ -145,20 +139,7 @@ func TestItRefusesToTalkInTheOpen(t *testing.T) {
 				"WEBHOOK_PUBLIC_URL": "https://chat.example.com", "WEBHOOK_SECRET": "very-secret-0123456789",
 			}
 			maps.Copy(vars, c.vars)
-			err := run(t.Context(), lifecycle.Env{Name: "session-orchestrator", Args: []string{"config", "check"}, Stdout: io.Discard, Stderr: io.Discard, Sources: config.Sources{
-				Lookup:   func(key string) (string, bool) { v, ok := vars[key]; return v, ok },
-				ReadFile: func(string) ([]byte, error) { return nil, nil },
-			}})
-			var mistakes config.Errors
-			if errors.As(err, &mistakes) != (err != nil) {
-				t.Fatalf("got %v", err)
-			}
-			var keys []string
-			for _, m := range mistakes {
-				keys = append(keys, m.Key)
-			}
-			slices.Sort(keys)
-			if diff := cmp.Diff(c.want, keys); diff != "" {
+			if diff := cmp.Diff(c.want, lifecycletest.Mistakes(t, run, vars)); diff != "" {
 				t.Error(diff)
 			}
 		})

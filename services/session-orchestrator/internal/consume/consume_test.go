@@ -15,6 +15,7 @@ import (
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/await"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
 	"github.com/axpchat/connector/services/internal/kit/panics"
@@ -67,21 +68,6 @@ func publish(t *testing.T, b *bus.Bus, n int) {
 	}
 }
 
-func await(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: not in time", what)
-		case <-tick.C:
-		}
-	}
-}
-
 func TestSoManyAtATimeAndNoMore(t *testing.T) {
 	b := bustest.Start(t)
 	var under, most, all atomic.Int64
@@ -98,9 +84,9 @@ func TestSoManyAtATimeAndNoMore(t *testing.T) {
 		}
 	})
 	publish(t, b, 20)
-	await(t, "the slots are full", func() bool { return under.Load() == concurrency })
+	await.Until(t, "the slots are full", func() bool { return under.Load() == concurrency })
 	close(release)
-	await(t, "all are worked", func() bool { return all.Load() == 20 })
+	await.Until(t, "all are worked", func() bool { return all.Load() == 20 })
 	if most.Load() != concurrency {
 		t.Errorf("%d at a time, want %d", most.Load(), concurrency)
 	}
@@ -118,7 +104,7 @@ func TestADrainFinishesWhatWasBegun(t *testing.T) {
 		ended.Add(1)
 	})
 	publish(t, b, 10)
-	await(t, "the slots are full", func() bool { return begun.Load() == concurrency })
+	await.Until(t, "the slots are full", func() bool { return begun.Load() == concurrency })
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := r.loop.Drain(short); !errors.Is(err, context.DeadlineExceeded) {
@@ -148,14 +134,14 @@ func TestAConsumerThatIsMadeAnewIsReadOn(t *testing.T) {
 		}
 	})
 	publish(t, b, 1)
-	await(t, "the first", func() bool { return worked.Load() == 1 })
+	await.Until(t, "the first", func() bool { return worked.Load() == 1 })
 	if err := b.JS.DeleteConsumer(t.Context(), bus.EventsStream, bus.ProjectorConsumer); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Provision(t.Context()); err != nil { // as the next start of any service does
 		t.Fatal(err)
 	}
-	await(t, "the same once more, from the new consumer", func() bool { return worked.Load() >= 2 })
+	await.Until(t, "the same once more, from the new consumer", func() bool { return worked.Load() >= 2 })
 }
 
 // TestAMessageThatNobodyCanWorkStopsNobody: it ends neither the process nor keeps the
@@ -174,8 +160,8 @@ func TestAMessageThatNobodyCanWorkStopsNobody(t *testing.T) {
 		}
 	}, func(l *consume.Loop) { l.HurryBroken(10 * time.Millisecond) })
 	publish(t, b, 40)
-	await(t, "the others are worked", func() bool { return others.Load() == 20 })
-	await(t, "nothing is left", func() bool {
+	await.Until(t, "the others are worked", func() bool { return others.Load() == 20 })
+	await.Until(t, "nothing is left", func() bool {
 		c, err := b.JS.Consumer(t.Context(), bus.EventsStream, bus.ProjectorConsumer)
 		if err != nil {
 			t.Fatal(err)
@@ -200,7 +186,7 @@ func TestATryAfterAPanicWaits(t *testing.T) {
 		_ = m.Ack()
 	})
 	publish(t, b, 1)
-	await(t, "two tries", func() bool { return len(began) == 2 })
+	await.Until(t, "two tries", func() bool { return len(began) == 2 })
 	if pause := -time.Since(<-began) + time.Since(<-began); pause > -500*time.Millisecond {
 		t.Errorf("tried again after %s", -pause)
 	}

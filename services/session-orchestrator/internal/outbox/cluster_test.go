@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/axpchat/connector/services/internal/kit/await"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
 )
@@ -60,10 +61,10 @@ func TestNothingIsForgottenWhenLeadersChange(t *testing.T) {
 			}
 		}
 		n += sessions * each
-		await(t, "the others arrive", func() bool { return up.count() == n-sessions*each/2 })
+		await.Until(t, "the others arrive", func() bool { return up.count() == n-sessions*each/2 })
 		elect(t, feeder)
 		h.held.open()
-		await(t, "all messages arrive", func() bool { return up.count() == n && stored(t, feeder) == 0 })
+		await.Until(t, "all messages arrive", func() bool { return up.count() == n && stored(t, feeder) == 0 })
 	}
 	up.check(t, want)
 }

@@ -12,6 +12,7 @@ import (
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/await"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
 	"github.com/axpchat/connector/services/internal/kit/natsembed"
@@ -36,14 +37,14 @@ func sharing(t testing.TB, s *natsembed.Server, h Handler) (a, b *replica) {
 	a, b = sharer(t, s, h), sharer(t, s, h)
 	feeder := bustest.Connect(t, s, bustest.Config())
 	n := 0
-	await(t, "both have their share", func() bool {
+	await.Until(t, "both have their share", func() bool {
 		for i := range feeder.Config().Partitions {
 			put(t, feeder, sessionIn(i, feeder.Config().Partitions), fmt.Sprintf("warm-up-%d", n))
 			n++
 		}
 		return len(owned(t, a.Worker)) == 2 && len(owned(t, b.Worker)) == 2
 	})
-	await(t, "the outbox is empty", func() bool { return stored(t, feeder) == 0 })
+	await.Until(t, "the outbox is empty", func() bool { return stored(t, feeder) == 0 })
 	return a, b
 }
 
@@ -89,7 +90,7 @@ func TestOtherPartitionsDoNotNoticeThatAWorkerDies(t *testing.T) {
 			n++
 		}
 	}
-	await(t, "all messages arrive", func() bool { return up.count() == n && stored(t, feeder) == 0 })
+	await.Until(t, "all messages arrive", func() bool { return up.count() == n && stored(t, feeder) == 0 })
 	up.check(t, want)
 	if got := len(owned(t, b.Worker)); got != 4 {
 		t.Errorf("the other replica has %d of 4 partitions", got)
@@ -152,7 +153,7 @@ func BenchmarkFailover(b *testing.B) {
 			n++
 		}
 		tick.Stop()
-		await(b, "the outbox is empty", func() bool { return stored(b, feeder) == 0 })
+		await.Until(b, "the outbox is empty", func() bool { return stored(b, feeder) == 0 })
 		var failover, others time.Duration
 		seen.mu.Lock()
 		for i := range feeder.Config().Partitions {

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/await"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/journal"
@@ -35,9 +36,9 @@ func TestAnEntryThatPanicsStopsNobody(t *testing.T) {
 		put(t, a.bus, session, "poison-"+session)
 	}
 	want = join(want, publish(t, a.bus, 5, 20, "after"))
-	await(t, "all others arrive", func() bool { return up.count() == 40 })
+	await.Until(t, "all others arrive", func() bool { return up.count() == 40 })
 	up.check(t, want)
-	await(t, "the outbox is empty", func() bool { return stored(t, a.bus) == 0 })
+	await.Until(t, "the outbox is empty", func() bool { return stored(t, a.bus) == 0 })
 }
 
 // TestAMessageThatPanicsFails: its customer is told so, once, and the one behind it
@@ -56,7 +57,7 @@ func TestAMessageThatPanicsFails(t *testing.T) {
 	startOn(t, b, sender)
 	put(t, b, "session", "one")
 	put(t, b, "session", "two")
-	await(t, "the outbox is empty", func() bool { return stored(t, b) == 0 })
+	await.Until(t, "the outbox is empty", func() bool { return stored(t, b) == 0 })
 	events, _, err := b.ReadEvents(t.Context(), "ABCDEF", "session", 0, 100)
 	if err != nil {
 		t.Fatal(err)

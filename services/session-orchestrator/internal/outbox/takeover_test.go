@@ -9,6 +9,7 @@ import (
 
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 
+	"github.com/axpchat/connector/services/internal/kit/await"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
 	"github.com/axpchat/connector/services/internal/kit/natsembed"
@@ -124,20 +125,20 @@ func TestAReplicaThatNATSDidNotHearSendsNothingMore(t *testing.T) {
 			l, slow := newLink(t, s.ClientURL()[len("nats://"):]), newGated(up)
 			a := startVia(t, l, slow)
 			want := publish(t, feeder, 5, 10, "early")
-			await(t, "the first replica works", func() bool { return up.count() == 10 })
+			await.Until(t, "the first replica works", func() bool { return up.count() == 10 })
 			slow.shut()
 			// Past the time for which clocks of servers may differ nothing is suspect.
 			<-time.After(skew)
 			want = join(want, publish(t, feeder, 5, 40, "late"))
-			await(t, "the first replica holds messages", func() bool { return a.holds() == 40 })
+			await.Until(t, "the first replica holds messages", func() bool { return a.holds() == 40 })
 			startOn(t, bustest.Connect(t, s, bustest.Config()), up)
 
 			l.set(how.down, how.frozen)
-			await(t, "the second replica takes over", func() bool { return up.count() == 50 })
+			await.Until(t, "the second replica takes over", func() bool { return up.count() == 50 })
 			l.set(false, false)
 			slow.open()
 			want = join(want, publish(t, feeder, 5, 10, "after"))
-			await(t, "all messages arrive", func() bool { return up.count() == 60 && stored(t, feeder) == 0 })
+			await.Until(t, "all messages arrive", func() bool { return up.count() == 60 && stored(t, feeder) == 0 })
 			up.check(t, want)
 		})
 	}
@@ -188,7 +189,7 @@ func TestDrainingKeepsThePinWhileACallIsUnderWay(t *testing.T) {
 	if err := <-drained; err != nil {
 		t.Fatal(err)
 	}
-	await(t, "all messages arrive", func() bool { return up.count() == 2 && stored(t, a.bus) == 0 })
+	await.Until(t, "all messages arrive", func() bool { return up.count() == 2 && stored(t, a.bus) == 0 })
 	up.check(t, want)
 }
 
@@ -199,14 +200,14 @@ func TestReplicasShareThePartitions(t *testing.T) {
 	more := func() {
 		n += 20
 		want = join(want, publish(t, a.bus, 20, 20, "m"+time.Now().Format(time.RFC3339Nano)))
-		await(t, "messages arrive", func() bool { return up.count() == n })
+		await.Until(t, "messages arrive", func() bool { return up.count() == n })
 	}
 	more()
 	if got := len(owned(t, a.Worker)); got != 4 {
 		t.Fatalf("alone, a replica has %d of 4 partitions", got)
 	}
 	b := sharer(t, s, up)
-	await(t, "both have their share", func() bool {
+	await.Until(t, "both have their share", func() bool {
 		more()
 		return len(owned(t, a.Worker)) == 2 && len(owned(t, b.Worker)) == 2
 	})
@@ -215,7 +216,7 @@ func TestReplicasShareThePartitions(t *testing.T) {
 	if got := len(owned(t, b.Worker)); got != 4 {
 		t.Errorf("alone again, the other replica has %d of 4 partitions", got)
 	}
-	await(t, "the outbox is empty", func() bool { return stored(t, b.bus) == 0 })
+	await.Until(t, "the outbox is empty", func() bool { return stored(t, b.bus) == 0 })
 	up.check(t, want)
 }
 
@@ -227,11 +228,11 @@ func TestAPinThatWasDoubtedForNothingIsBelievedAgain(t *testing.T) {
 	feeder := bustest.Connect(t, s, bustest.Config())
 	a := startOn(t, bustest.Connect(t, s, bustest.Config()), up)
 	want := publish(t, feeder, 5, 10, "early")
-	await(t, "the replica works", func() bool { return up.count() == 10 && stored(t, feeder) == 0 })
+	await.Until(t, "the replica works", func() bool { return up.count() == 10 && stored(t, feeder) == 0 })
 	for _, p := range a.all() {
 		p.revoke() // and no doubt, as if it had got a wrong answer
 	}
 	want = join(want, publish(t, feeder, 5, 10, "late"))
-	await(t, "the replica works again", func() bool { return up.count() == 20 && stored(t, feeder) == 0 })
+	await.Until(t, "the replica works again", func() bool { return up.count() == 20 && stored(t, feeder) == 0 })
 	up.check(t, want)
 }

@@ -11,6 +11,7 @@ import (
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/await"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
 	"github.com/axpchat/connector/services/internal/kit/natsembed"
@@ -142,29 +143,13 @@ func join(a, b map[string][]string) map[string][]string {
 	return a
 }
 
-// await polls until cond holds.
-func await(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: not in time", what)
-		case <-tick.C:
-		}
-	}
-}
-
 func TestMessagesOfASessionKeepTheirOrder(t *testing.T) {
 	s, up := bustest.Server(t), newUpstream()
 	a := start(t, s, up)
 	want := publish(t, a.bus, 7, 210, "m")
-	await(t, "all messages arrive", func() bool { return up.count() == 210 })
+	await.Until(t, "all messages arrive", func() bool { return up.count() == 210 })
 	up.check(t, want)
-	await(t, "the outbox is empty", func() bool { return stored(t, a.bus) == 0 })
+	await.Until(t, "the outbox is empty", func() bool { return stored(t, a.bus) == 0 })
 }
 
 func stored(t testing.TB, b *bus.Bus) uint64 {
@@ -181,10 +166,10 @@ func TestTakeoverAfterACrashKeepsOrderAndRepeatsNothing(t *testing.T) {
 	a := start(t, s, up)
 	b := start(t, s, up)
 	want := publish(t, b.bus, 10, 200, "first")
-	await(t, "some messages arrive", func() bool { return up.count() > 60 })
+	await.Until(t, "some messages arrive", func() bool { return up.count() > 60 })
 	a.end() // without draining; the connection stays, as with a process that hangs
 	want = join(want, publish(t, b.bus, 10, 100, "second"))
-	await(t, "all messages arrive", func() bool { return up.count() == 300 })
+	await.Until(t, "all messages arrive", func() bool { return up.count() == 300 })
 	up.check(t, want)
 }
 
@@ -195,7 +180,7 @@ func TestTakeoverNeedsNoNewMessages(t *testing.T) {
 	up.mu.Unlock()
 	a := start(t, s, up)
 	want := publish(t, a.bus, 5, 50, "m")
-	await(t, "the first replica holds messages", func() bool {
+	await.Until(t, "the first replica holds messages", func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		n := 0
@@ -212,7 +197,7 @@ func TestTakeoverNeedsNoNewMessages(t *testing.T) {
 	up.mu.Unlock()
 	start(t, s, up)
 	began := time.Now()
-	await(t, "all messages arrive", func() bool { return up.count() == 50 })
+	await.Until(t, "all messages arrive", func() bool { return up.count() == 50 })
 	up.check(t, want)
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("take-over took %v: it must not wait for the time to acknowledge", took)
@@ -224,12 +209,12 @@ func TestDrainHandsOverAtOnce(t *testing.T) {
 	a := start(t, s, up)
 	b := start(t, s, up)
 	want := publish(t, b.bus, 10, 100, "first")
-	await(t, "some messages arrive", func() bool { return up.count() > 30 })
+	await.Until(t, "some messages arrive", func() bool { return up.count() > 30 })
 	if err := a.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	want = join(want, publish(t, b.bus, 10, 100, "second"))
-	await(t, "all messages arrive", func() bool { return up.count() == 200 })
+	await.Until(t, "all messages arrive", func() bool { return up.count() == 200 })
 	up.check(t, want)
 }
 
@@ -237,9 +222,9 @@ func TestAPauseOfTheProcessIsNoticed(t *testing.T) {
 	s, up := bustest.Server(t), newUpstream()
 	a := start(t, s, up)
 	want := publish(t, a.bus, 10, 150, "m")
-	await(t, "some messages arrive", func() bool { return up.count() > 30 })
+	await.Until(t, "some messages arrive", func() bool { return up.count() > 30 })
 	a.lastBeat.Store(int64(time.Since(a.started) - 2*longestPause)) // as after SIGSTOP and SIGCONT
-	await(t, "all messages arrive", func() bool { return up.count() == 150 })
+	await.Until(t, "all messages arrive", func() bool { return up.count() == 150 })
 	up.check(t, want)
 }
 
@@ -248,11 +233,11 @@ func TestAReconnectLosesNothing(t *testing.T) {
 	a := start(t, s, up)
 	feeder := bustest.Connect(t, s, bustest.Config())
 	want := publish(t, feeder, 10, 100, "first")
-	await(t, "some messages arrive", func() bool { return up.count() > 20 })
+	await.Until(t, "some messages arrive", func() bool { return up.count() > 20 })
 	if err := a.bus.NC.ForceReconnect(); err != nil {
 		t.Fatal(err)
 	}
 	want = join(want, publish(t, feeder, 10, 100, "second"))
-	await(t, "all messages arrive", func() bool { return up.count() == 200 })
+	await.Until(t, "all messages arrive", func() bool { return up.count() == 200 })
 	up.check(t, want)
 }

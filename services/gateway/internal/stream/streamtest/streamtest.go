@@ -5,7 +5,9 @@ package streamtest
 import (
 	"slices"
 	"strings"
+	"testing"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -59,6 +61,36 @@ func Frames() []*axpchatv1.ConnectRequest {
 		Refresh("8", "e30.e30.AAAA"), Refresh("9", strings.Repeat("t", 16385)), Refresh("9", ""),
 		{FrameId: "10", Payload: &axpchatv1.ConnectRequest_KeepAlive{KeepAlive: &axpchatv1.KeepAliveRequest{}}},
 	}
+}
+
+// Seed is what a client may say in one message.
+type Seed struct {
+	Data []byte
+	JSON bool // else protobuf
+}
+
+// Seeds are all of them: Frames in both encodings, Broken and Texts.
+func Seeds(t testing.TB) []Seed {
+	t.Helper()
+	var out []Seed
+	for _, frame := range Frames() {
+		data, err := proto.Marshal(frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := protojson.Marshal(frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, Seed{Data: data}, Seed{text, true})
+	}
+	for _, data := range Broken() {
+		out = append(out, Seed{Data: data})
+	}
+	for _, text := range Texts() {
+		out = append(out, Seed{[]byte(text), true})
+	}
+	return out
 }
 
 // Broken are bytes that are nearly a frame in protobuf, or that only protobuf's
