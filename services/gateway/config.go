@@ -12,6 +12,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/config"
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
 	"github.com/axpchat/connector/services/internal/kit/httpx"
+	"github.com/axpchat/connector/services/internal/kit/proxied"
 )
 
 // Config is what the gateway can be told. A main adds what its process needs:
@@ -37,6 +38,7 @@ type Config struct {
 	Client   grpcx.ClientConfig
 	HTTP     httpx.ServerConfig
 	HTTPTLS  httpx.TLSConfig
+	Proxied  proxied.Config
 }
 
 // Validate reports values that can't work.

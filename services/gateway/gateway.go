@@ -31,6 +31,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
 	"github.com/axpchat/connector/services/internal/kit/httpx"
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
+	"github.com/axpchat/connector/services/internal/kit/proxied"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 )
 
@@ -178,7 +179,7 @@ func (g *Gateway) serveGRPC(ctx context.Context, p Params, service *grpcstream.S
 		return nil, err
 	}
 	axpchatv1.RegisterChatServiceServer(publicServer, service)
-	lis, err := g.listen(ctx, p.GRPCListener, p.Config.GRPCAddr)
+	lis, err := g.listen(ctx, p.Config.Proxied, p.GRPCListener, p.Config.GRPCAddr)
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +198,7 @@ func (g *Gateway) serveGRPC(ctx context.Context, p Params, service *grpcstream.S
 }
 
 func (g *Gateway) serveHTTP(ctx context.Context, p Params, h http.Handler) error {
-	lis, err := g.listen(ctx, p.HTTPListener, p.Config.HTTPAddr)
+	lis, err := g.listen(ctx, p.Config.Proxied, p.HTTPListener, p.Config.HTTPAddr)
 	if err != nil {
 		return err
 	}
@@ -209,7 +210,7 @@ func (g *Gateway) serveHTTP(ctx context.Context, p Params, h http.Handler) error
 	return nil
 }
 
-func (g *Gateway) listen(ctx context.Context, given net.Listener, addr string) (net.Listener, error) {
+func (g *Gateway) listen(ctx context.Context, c proxied.Config, given net.Listener, addr string) (net.Listener, error) {
 	lis := given
 	if lis == nil {
 		var err error
@@ -223,10 +224,11 @@ func (g *Gateway) listen(ctx context.Context, given net.Listener, addr string) (
 		}
 		return nil
 	})
+	bound := lis
 	if g.unsent > 0 {
-		return bounded(lis, g.unsent), nil
+		bound = bounded(lis, g.unsent)
 	}
-	return lis, nil
+	return c.Listen(bound)
 }
 
 // Reload puts into force what of a configuration may change while the gateway

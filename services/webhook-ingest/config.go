@@ -8,6 +8,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/config"
 	"github.com/axpchat/connector/services/internal/kit/httpx"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
+	"github.com/axpchat/connector/services/internal/kit/proxied"
 	"github.com/axpchat/connector/services/internal/kit/tlsx"
 	"github.com/axpchat/connector/services/internal/rotation"
 )
@@ -36,6 +37,7 @@ type Config struct {
 	Keys     keyring.Config
 	Rotation rotation.Config
 	HTTP     httpx.ServerConfig
+	Proxied  proxied.Config
 }
 
 // answerLimit is what reading, routing and storing may take together: AXP gives up

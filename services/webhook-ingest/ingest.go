@@ -100,7 +100,10 @@ func listen(ctx context.Context, p Params) (net.Listener, error) {
 			return nil, fmt.Errorf("listen on WEBHOOK_ADDR: %w", err)
 		}
 	}
-	lis, err := httpx.Secure(bound, p.Config.files(), p.Config.ClientNames, p.Log)
+	lis, err := p.Config.Proxied.Listen(bound)
+	if err == nil {
+		lis, err = httpx.Secure(lis, p.Config.files(), p.Config.ClientNames, p.Log)
+	}
 	if err != nil && p.Listener == nil {
 		err = errors.Join(err, bound.Close())
 	}
