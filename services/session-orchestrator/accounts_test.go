@@ -10,7 +10,7 @@ import (
 	orchestratorv1 "github.com/axpchat/connector/gen/axpchat/orchestrator/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
-	"github.com/axpchat/connector/services/internal/suitetest"
+	"github.com/axpchat/connector/services/internal/kit/logx/logtest"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axptest"
 )
@@ -162,7 +162,7 @@ func TestWhatAnAccountLeavesBehindIsToldOf(t *testing.T) {
 // and nobody can delete it any more. One that was taken away by a reload has left
 // nothing behind.
 func TestAnAccountThatIsMissingAfterARestartIsToldOf(t *testing.T) {
-	var logs suitetest.Logs
+	var logs logtest.Records
 	r := &rig{t: t, axp: axptest.Start(t), nats: bustest.Server(t), log: slog.NewTextHandler(&logs, nil)}
 	warned := func() int { return strings.Count(logs.String(), "configured any more") }
 	vars := map[string]string{"ACCOUNT_REMOVAL_GRACE": "0s"}

@@ -1,7 +1,6 @@
 package ingest_test
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -9,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +20,7 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
 	"github.com/axpchat/connector/services/internal/kit/config"
 	"github.com/axpchat/connector/services/internal/kit/keyring"
+	"github.com/axpchat/connector/services/internal/kit/logx/logtest"
 	"github.com/axpchat/connector/services/internal/kit/natsembed"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 	ingest "github.com/axpchat/connector/services/webhook-ingest"
@@ -44,26 +43,8 @@ type service struct {
 	bus       *bus.Bus
 	keys      *keyring.Keyring
 	providers *telemetry.Providers
-	logs      *buffer
+	logs      *logtest.Records
 	client    *http.Client
-}
-
-// buffer is a log that several goroutines write.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // settings are the defaults, with what the test sets on top.
@@ -87,7 +68,7 @@ func start(t testing.TB, env map[string]string) *service {
 // startOn starts one more replica over a NATS server.
 func startOn(t testing.TB, server *natsembed.Server, b *bus.Bus, env map[string]string) *service {
 	t.Helper()
-	s := &service{t: t, nats: server, bus: b, logs: &buffer{}}
+	s := &service{t: t, nats: server, bus: b, logs: &logtest.Records{}}
 	cfg := settings(t, env)
 	var err error
 	if s.keys, err = keyring.New(cfg.Keys); err != nil {

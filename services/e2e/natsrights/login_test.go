@@ -23,6 +23,7 @@ import (
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/logx/logtest"
 	"github.com/axpchat/connector/services/internal/kit/tlsx"
 	"github.com/axpchat/connector/services/internal/kit/tlsx/tlsxtest"
 	"github.com/axpchat/connector/services/internal/suitetest"
@@ -73,13 +74,13 @@ func TestOnlyTheSuitesCertificatesGetIn(t *testing.T) {
 // connected is a bus that tells what it does.
 type connected struct {
 	*bus.Bus
-	logs   *suitetest.Logs
+	logs   *logtest.Records
 	reader *metric.ManualReader
 }
 
 func (c *cluster) watched(t *testing.T, cfg bus.Config, opts ...nats.Option) *connected {
 	t.Helper()
-	logs, reader := &suitetest.Logs{}, metric.NewManualReader()
+	logs, reader := &logtest.Records{}, metric.NewManualReader()
 	b, err := bus.Connect(t.Context(), bus.Params{
 		Config: cfg, Name: svcGateway, Log: slog.New(slog.NewTextHandler(logs, nil)), Meter: metric.NewMeterProvider(metric.WithReader(reader)), Options: opts,
 	})

@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/axpchat/connector/services/internal/kit/logx/logtest"
 )
 
 // Command is how a process is started, and started again.
@@ -38,7 +40,7 @@ type Process struct {
 	Name string
 
 	command Command
-	log     Logs
+	log     logtest.Records
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
@@ -281,4 +283,11 @@ func WaitReady(t testing.TB, p *Process, url string) {
 	if err := p.WaitReady(t.Context(), url); err != nil {
 		t.Fatalf("%v\n%s", err, tail(p.Log(), 4000))
 	}
+}
+
+func tail(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return "..." + s[len(s)-n:]
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/axpchat/connector/services/connector/dev"
 	"github.com/axpchat/connector/services/internal/kit/config"
 	"github.com/axpchat/connector/services/internal/kit/logx"
+	"github.com/axpchat/connector/services/internal/kit/logx/logtest"
 	"github.com/axpchat/connector/services/internal/kit/telemetry"
 )
 
@@ -41,7 +42,7 @@ func StartAt(t testing.TB, dir string, changes ...func(*dev.Config)) *Suite {
 	for _, change := range changes {
 		change(&cfg)
 	}
-	logs := &Logs{}
+	logs := &logtest.Records{}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	log := logx.New(logs, logx.Config{Level: "debug"}, "connector-dev")
 	providers := telemetry.Nop()

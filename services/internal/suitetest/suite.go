@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"path/filepath"
 	"testing"
+
+	"github.com/axpchat/connector/services/internal/kit/logx/logtest"
 )
 
 // Secrets that only tests use.
@@ -30,8 +32,8 @@ type Suite struct {
 	Admin   string   // an admin port, as http://host:port
 	Admins  []string // the admin ports of separate processes
 
-	Logs *Logs  // of the one process
-	Stop func() // ends the one process; the test's end does it, too
+	Logs *logtest.Records // of the one process
+	Stop func()           // ends the one process; the test's end does it, too
 
 	Gateway, Orchestrator, Ingest, SandboxProcess, NATS *Process // nil in one process
 	env                                                 map[string]string

@@ -270,7 +270,7 @@ func TestPanicsBecomeInternal(t *testing.T) {
 	}
 	f.stop()
 	lines := f.log.Named(t, "panic")
-	if len(lines) != 2 || strings.Contains(f.log.Text(), "boom") || lines[0]["where"] != "rpc" || !strings.Contains(fmt.Sprint(lines[0]["stack"]), "chain_test.go") {
+	if len(lines) != 2 || strings.Contains(f.log.String(), "boom") || lines[0]["where"] != "rpc" || !strings.Contains(fmt.Sprint(lines[0]["stack"]), "chain_test.go") {
 		t.Errorf("got %v", lines)
 	}
 }
@@ -298,7 +298,7 @@ func TestACallerWhoLeavesIsNobodysFault(t *testing.T) {
 	f.stop()
 	lines := f.log.Named(t, "rpc")
 	if len(lines) != 1 || lines[0]["code"] != "Canceled" || lines[0]["level"] != "DEBUG" || len(f.log.Named(t, "call failed")) != 0 {
-		t.Errorf("got %s", f.log.Text())
+		t.Errorf("got %s", f.log.String())
 	}
 }
 
@@ -338,8 +338,8 @@ func TestLogsHoldNoContent(t *testing.T) {
 		t.Fatal("it must fail")
 	}
 	f.stop()
-	if len(f.log.Named(t, "rpc")) != 1 || strings.Contains(f.log.Text(), "private") || strings.Contains(f.log.Text(), "detail for") {
-		t.Errorf("got %s", f.log.Text())
+	if len(f.log.Named(t, "rpc")) != 1 || strings.Contains(f.log.String(), "private") || strings.Contains(f.log.String(), "detail for") {
+		t.Errorf("got %s", f.log.String())
 	}
 }
 

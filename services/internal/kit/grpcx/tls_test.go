@@ -99,7 +99,7 @@ func TestTLS(t *testing.T) {
 				// The other side may know of it first.
 				lines := side.log.Await(t, "TLS handshake failed")
 				if len(lines) != 1 || !strings.Contains(lines[0]["error"].(string), side.want) {
-					t.Errorf("got %s", side.log.Text())
+					t.Errorf("got %s", side.log.String())
 				}
 			}
 		})
@@ -190,7 +190,7 @@ func TestEverythingIsRenewedInTheMiddleOfAStream(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if lines := log.Named(t, "certificates read anew"); len(lines) == 0 {
-		t.Errorf("the server did not tell: %s", log.Text())
+		t.Errorf("the server did not tell: %s", log.String())
 	}
 }
 
@@ -230,7 +230,7 @@ func TestOnlyCallersOfARightNameGetIn(t *testing.T) {
 				}
 			}
 			if lines := log.Named(t, "call failed"); !c.in && (len(lines) != 3 || !strings.Contains(lines[0]["error"].(string), c.log)) {
-				t.Errorf("got %s", log.Text())
+				t.Errorf("got %s", log.String())
 			}
 		})
 	}

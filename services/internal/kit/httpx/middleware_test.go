@@ -136,15 +136,15 @@ func TestAccessLog(t *testing.T) {
 			call(site(log, mux), r)
 			lines := log.Named(t, "http")
 			if len(lines) != 1 {
-				t.Fatalf("got %s", log.Text())
+				t.Fatalf("got %s", log.String())
 			}
 			for k, v := range c.want {
 				if diff := cmp.Diff(v, lines[0][k]); diff != "" {
 					t.Errorf("%s: %s", k, diff)
 				}
 			}
-			if lines[0]["request_id"] == "" || strings.Contains(log.Text(), "private") || strings.Contains(log.Text(), "PRIVATE") {
-				t.Errorf("got %s", log.Text())
+			if lines[0]["request_id"] == "" || strings.Contains(log.String(), "private") || strings.Contains(log.String(), "PRIVATE") {
+				t.Errorf("got %s", log.String())
 			}
 		})
 	}
@@ -154,7 +154,7 @@ func TestAccessLog(t *testing.T) {
 		cancel()
 		call(site(log, mux), httptest.NewRequestWithContext(ctx, http.MethodGet, "/left", nil))
 		if lines := log.Named(t, "http"); len(lines) != 1 || lines[0]["status"] != 499.0 {
-			t.Errorf("got %s", log.Text())
+			t.Errorf("got %s", log.String())
 		}
 	})
 }
@@ -240,11 +240,11 @@ func TestRecover(t *testing.T) {
 	}
 	f.stop()
 	lines := log.Named(t, "panic")
-	if len(lines) != 2 || strings.Contains(log.Text(), "boom") || lines[0]["where"] != "http" || lines[0]["route"] != "/early" || !strings.Contains(fmt.Sprint(lines[0]["stack"]), "middleware_test.go") {
+	if len(lines) != 2 || strings.Contains(log.String(), "boom") || lines[0]["where"] != "http" || lines[0]["route"] != "/early" || !strings.Contains(fmt.Sprint(lines[0]["stack"]), "middleware_test.go") {
 		t.Errorf("got %v", lines)
 	}
 	if len(log.Named(t, "http")) != 3 {
-		t.Errorf("every request must be logged: %s", log.Text())
+		t.Errorf("every request must be logged: %s", log.String())
 	}
 }
 
@@ -422,7 +422,7 @@ func TestAPanicPastRecoverIsLoggedWithoutItsValue(t *testing.T) {
 		t.Error("it was answered")
 	}
 	f.stop()
-	text := f.log.Text()
+	text := f.log.String()
 	if !strings.Contains(text, "http: panic") || !strings.Contains(text, "middleware_test.go") || strings.Contains(text, "private") {
 		t.Errorf("got %s", text)
 	}

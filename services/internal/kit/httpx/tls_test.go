@@ -156,7 +156,7 @@ func TestOnlyClientsWithARightCertificateGetIn(t *testing.T) {
 	}
 	// Four handshakes failed; strangers could make them by the thousand.
 	if lines := log.Named(t, "HTTP connection"); len(lines) != 1 || !strings.Contains(lines[0]["error"].(string), `the client's certificate is of ["else.example.com"]`) {
-		t.Errorf("got %s", log.Text())
+		t.Errorf("got %s", log.String())
 	}
 }
 
@@ -203,7 +203,7 @@ func TestFaultsOfConnectionsHoldNoAddress(t *testing.T) {
 	if got != "http: TLS handshake error: read: i/o timeout" {
 		t.Errorf("got %q", got)
 	}
-	if host, port, _ := net.SplitHostPort(conn.LocalAddr().String()); strings.Contains(log.Text(), host) || strings.Contains(log.Text(), port) {
-		t.Errorf("an address is logged: %s", log.Text())
+	if host, port, _ := net.SplitHostPort(conn.LocalAddr().String()); strings.Contains(log.String(), host) || strings.Contains(log.String(), port) {
+		t.Errorf("an address is logged: %s", log.String())
 	}
 }

@@ -111,8 +111,8 @@ func TestAServerTakesUpARenewedCertificateWhileAConnectionGoesOn(t *testing.T) {
 	if err := talk(held); err != nil {
 		t.Errorf("the open connection broke: %v", err)
 	}
-	if strings.Count(log.Text(), "certificates read anew") != 1 {
-		t.Errorf("got %s", log.Text())
+	if strings.Count(log.String(), "certificates read anew") != 1 {
+		t.Errorf("got %s", log.String())
 	}
 }
 
@@ -230,15 +230,15 @@ func TestWhatCannotBeUsedChangesNothing(t *testing.T) {
 					t.Fatalf("the old certificates are not in use: %v", err)
 				}
 			}
-			if n := strings.Count(log.Text(), "can't be used"); n != 1 {
-				t.Errorf("told %d times: %s", n, log.Text())
+			if n := strings.Count(log.String(), "can't be used"); n != 1 {
+				t.Errorf("told %d times: %s", n, log.String())
 			}
 			tlsxtest.Write(t, f, a.Issue(both), a)
 			if _, err := dial(t, addr, client.Client("gateway")); err != nil {
 				t.Fatal(err)
 			}
-			if n := strings.Count(log.Text(), "read anew"); n != 1 {
-				t.Errorf("told %d times: %s", n, log.Text())
+			if n := strings.Count(log.String(), "read anew"); n != 1 {
+				t.Errorf("told %d times: %s", n, log.String())
 			}
 		})
 	}

@@ -29,8 +29,8 @@ func (r *Records) Logger() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(r, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// Text is all that was logged.
-func (r *Records) Text() string {
+// String is all that was logged.
+func (r *Records) String() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.buf.String()
@@ -40,7 +40,7 @@ func (r *Records) Text() string {
 func (r *Records) Named(t testing.TB, msg string) []map[string]any {
 	t.Helper()
 	var out []map[string]any
-	dec := json.NewDecoder(bytes.NewBufferString(r.Text()))
+	dec := json.NewDecoder(bytes.NewBufferString(r.String()))
 	for dec.More() {
 		var m map[string]any
 		if err := dec.Decode(&m); err != nil {
