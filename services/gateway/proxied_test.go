@@ -14,12 +14,16 @@ import (
 	"github.com/pires/go-proxyproto"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/internal/kit/logx"
+	"github.com/axpchat/connector/services/internal/kit/tlsx"
+	"github.com/axpchat/connector/services/internal/kit/tlsx/tlsxtest"
 )
 
 // balanced is what a load balancer says of a connection of somebody.
@@ -179,5 +183,50 @@ func TestAHeaderOfTheProxyProtocolArrivesInTime(t *testing.T) {
 			}
 			_ = c.Close()
 		}
+	}
+}
+
+// TestTheProxyProtocolComesBeforeTLS: the balancer forwards bytes, and has no part in
+// what its clients agree on.
+func TestTheProxyProtocolComesBeforeTLS(t *testing.T) {
+	authority := tlsxtest.NewAuthority(t)
+	f := tlsxtest.Files(t, authority.Issue([]string{"127.0.0.1"}))
+	s := start(t, map[string]string{
+		"LIMIT_ADDRESS_FRAMES": "1/1h", "PROXY_PROTOCOL_NETWORKS": "127.0.0.1",
+		"HTTP_TLS_CERT_FILE": f.Cert, "HTTP_TLS_KEY_FILE": f.Key, "GRPC_TLS_CERT_FILE": f.Cert, "GRPC_TLS_KEY_FILE": f.Key,
+	})
+	source, err := tlsx.Open(tlsxtest.Files(t, tlsxtest.Pair{}, authority), logx.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []codes.Code{codes.NotFound, codes.ResourceExhausted} {
+		conn, err := grpc.NewClient("passthrough:///"+s.gw.GRPCAddr(), grpc.WithTransportCredentials(credentials.NewTLS(source.Client("127.0.0.1"))), grpc.WithContextDialer(by("203.0.113.1")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = axpchatv1.NewChatServiceClient(conn).GetSession(bearer(t.Context(), token(t, subject, nil)), &axpchatv1.GetSessionRequest{SessionId: "s1"})
+		if status.Code(err) != want {
+			t.Errorf("call %d over gRPC: %v, want %s", i, err, want)
+		}
+		_ = conn.Close()
+	}
+	for i, want := range []int{http.StatusNotFound, http.StatusTooManyRequests} {
+		transport := &http.Transport{TLSClientConfig: source.Client("127.0.0.1"), DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) { return by("203.0.113.2")(ctx, addr) }}
+		s.client.Transport = transport
+		if a := s.call(http.MethodGet, "https://"+s.gw.HTTPAddr()+"/v1/sessions/s1", token(t, subject, nil), ""); a.status != want {
+			t.Errorf("call %d over HTTP: %d, want %d", i, a.status, want)
+		}
+		transport.CloseIdleConnections()
+	}
+}
+
+// by dials as the balancer does, for somebody.
+func by(from string) func(context.Context, string) (net.Conn, error) {
+	return func(ctx context.Context, addr string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+		if err == nil {
+			err = balanced(2, from)(c)
+		}
+		return c, err
 	}
 }
