@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/metrics"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,7 +45,9 @@ const (
 	maxReply = 16 << 10
 	// STREAM_FRAME_BYTES; the transports refuse what is longer.
 	maxFrame = 64 << 10
-	theEnd   = "the end"
+	// What is allocated for two such frames, with all that the test itself does.
+	maxMemory = 256 << 20
+	theEnd    = "the end"
 )
 
 // wire is a way in which frames come.
@@ -218,10 +221,9 @@ func (b *bench) converse(ctx context.Context, w wire, said [][]byte, want outcom
 // FuzzFrames holds what comes of two frames, on each transport's encoding, against
 // the protocol: every command has one answer of its own, every mistake is the
 // client's, named, by a field that there is; nothing reaches the orchestrator that
-// breaks a rule or is of another session; nothing answers with more than it was
-// worth; and the same frames in another encoding do the same. Decoding and all
-// behind it are the gateway's, the transports themselves are
-// FuzzConnectFrames's.
+// breaks a rule or is of another session; nothing takes or answers more than it is
+// worth; and the same frames in another encoding do the same. Decoding and all behind
+// it are the gateway's, the transports themselves are FuzzConnectFrames's.
 func FuzzFrames(f *testing.F) {
 	fresh := func(sub, account string) string {
 		t, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": sub, "account": account, "exp": 9999999999}).SignedString([]byte(secret))
@@ -258,6 +260,12 @@ func FuzzFrames(f *testing.F) {
 		if len(first) > maxFrame || len(second) > maxFrame {
 			return
 		}
+		before := allocated()
+		defer func() {
+			if used := allocated() - before; used > maxMemory {
+				t.Errorf("%d and %d bytes took %d MiB", len(first), len(second), used>>20)
+			}
+		}()
 		w := all[int(by)%len(all)]
 		said := [][]byte{first, second, encoded(t, w, streamtest.Ping(theEnd))}
 		if greeted {
@@ -287,6 +295,13 @@ func FuzzFrames(f *testing.F) {
 			t.Fatalf("%q, %q: %s and %s differ:\n%s", first, second, w.name, other.name, diff)
 		}
 	})
+}
+
+// allocated is how much memory was ever asked for.
+func allocated() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }
 
 func encoded(t *testing.T, w wire, f *axpchatv1.ConnectRequest) []byte {
