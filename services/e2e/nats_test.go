@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -28,34 +27,16 @@ func TestStoryWithAUserForEachService(t *testing.T) {
 			t.Errorf("%s was denied something", name)
 		}
 	}
-	for _, admin := range s.admins {
-		if metrics := page(t, admin+"/metrics"); strings.Contains(metrics, "axpchat_nats_denied") || !strings.Contains(metrics, "# ") {
-			t.Errorf("%s counts denials, or nothing", admin)
-		}
-		if status := page(t, admin+"/healthz/ready"); status == "" {
-			t.Errorf("%s is not ready", admin)
-		}
-	}
-}
-
-func page(t *testing.T, url string) string {
-	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
+	for _, admin := range s.admins {
+		if _, metrics := suitetest.Page(ctx, t, admin+"/metrics"); strings.Contains(metrics, "axpchat_nats_denied") || !strings.Contains(metrics, "# ") {
+			t.Errorf("%s counts denials, or nothing", admin)
+		}
+		if status, why := suitetest.Page(ctx, t, admin+"/healthz/ready"); status != http.StatusOK {
+			t.Errorf("%s is not ready: %s", admin, why)
+		}
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %d, %v\n%s", url, resp.StatusCode, err, body)
-	}
-	return string(body)
 }
 
 // secured is a suite over the shipped configuration of NATS.

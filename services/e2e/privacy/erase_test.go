@@ -190,7 +190,7 @@ func (s *stage) comeLate(ctx context.Context, t *testing.T, b *bus.Bus, c *chat,
 	if err != nil {
 		t.Errorf("%v: %v", err, in)
 	}
-	metrics := get(ctx, t, s.Admins[2]+"/metrics")
+	_, metrics := suitetest.Page(ctx, t, s.Admins[2]+"/metrics")
 	if !strings.Contains(metrics, "axpchat_erased_events_total 3") {
 		at := strings.Index(metrics, "axpchat_erased")
 		t.Errorf("what came late was not counted: %s", metrics[max(at, 0):min(max(at, 0)+300, len(metrics))])

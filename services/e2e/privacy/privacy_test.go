@@ -2,8 +2,6 @@ package privacy
 
 import (
 	"context"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -80,28 +78,10 @@ func (s *stage) written(ctx context.Context, t *testing.T) map[string]string {
 	out["what was exported"], _ = s.collector.all()
 	for _, admin := range s.Admins {
 		for _, path := range []string{"/metrics", "/version", "/healthz/ready", "/healthz/live"} {
-			out["admin port "+path+" of "+admin] = get(ctx, t, admin+path)
+			_, out["admin port "+path+" of "+admin] = suitetest.Page(ctx, t, admin+path)
 		}
 	}
 	return out
-}
-
-func get(ctx context.Context, t *testing.T, url string) string {
-	t.Helper()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
 }
 
 // TestNothingPersonalIsWrittenForOperators tells the whole story, with all that

@@ -3,7 +3,6 @@ package tenants
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -160,20 +159,8 @@ func (d *deployment) swap(content string) {
 
 func (d *deployment) get(path string) string {
 	d.t.Helper()
-	req, err := http.NewRequestWithContext(d.t.Context(), http.MethodGet, d.admin+path, nil)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	return string(body)
+	_, body := suitetest.Page(d.t.Context(), d.t, d.admin+path)
+	return body
 }
 
 var accountLabel = regexp.MustCompile(`account="([^"]*)"`)

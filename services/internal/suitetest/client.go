@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"testing"
 	"time"
 )
 
@@ -188,4 +189,23 @@ func (d Desk) post(ctx context.Context, dialog, verb string, in any) error {
 		in = struct{}{}
 	}
 	return CallJSON(ctx, http.MethodPost, d.URL+"/desk/api/chats/"+dialog+"/"+verb, "", in, nil)
+}
+
+// Page is what an address answers to whoever asks, such as an admin port.
+func Page(ctx context.Context, t testing.TB, url string) (status int, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(data)
 }
