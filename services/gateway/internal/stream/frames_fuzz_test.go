@@ -291,7 +291,10 @@ func FuzzFrames(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%s, %q, %q: by %s: %v", w.name, first, second, other.name, err)
 		}
-		if diff := cmp.Diff(told(heard), told(heardToo)); diff != "" {
+		// A large frame is told its first mistake alone, and what is not known makes it
+		// large in protobuf.
+		small := len(first) < 4<<10 && len(second) < 4<<10
+		if diff := cmp.Diff(told(heard), told(heardToo)); diff != "" && small {
 			t.Fatalf("%q, %q: %s and %s differ:\n%s", first, second, w.name, other.name, diff)
 		}
 	})
