@@ -155,6 +155,8 @@ func common() map[string]string {
 		"BACKFILL_HOLE_WAIT": "3s", "BACKFILL_ECHO_WAIT": "6s", "BACKFILL_QUIET_AFTER": "15s",
 		"HEARTBEAT_INTERVAL": "3s", "CLIENT_IDLE_TIMEOUT": "20s", "DRAIN_SPREAD": "2s", "DRAIN_GRACE": "2s",
 		"DELIVERY_QUEUE_BYTES": "64KiB", "STREAM_WRITE_TIMEOUT": "4s", "DELIVERY_STALL_TIMEOUT": "6s",
+		// Garbage that gathers before it is collected would hide what leaks.
+		"GOGC": "100",
 		// All customers come from one address, and all at once after each fault.
 		"LIMIT_ADDRESS_CONNECTS": "off", "LIMIT_ADDRESS_FRAMES": "off",
 		"GRPC_CLIENT_KEEPALIVE_TIME": "10s", "GRPC_CLIENT_KEEPALIVE_TIMEOUT": "3s",
