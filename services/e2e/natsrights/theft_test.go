@@ -16,6 +16,7 @@ import (
 
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/tlsx/tlsxtest"
+	"github.com/axpchat/connector/services/internal/suitetest"
 )
 
 // nobodys are rights that nobody has.
@@ -132,6 +133,19 @@ func TestAnswersReachOnlyWhoHasAsked(t *testing.T) {
 	}
 }
 
+// answer asks until somebody answers: in a cluster a server may not know yet what
+// was just made at another one (no responders).
+func answer(ctx context.Context, nc *nats.Conn, subject string, body []byte) (*nats.Msg, error) {
+	var m *nats.Msg
+	err := suitetest.Await(ctx, "an answer", func(ctx context.Context) (ok bool, err error) {
+		if m, err = nc.RequestWithContext(ctx, subject, body); errors.Is(err, nats.ErrNoResponders) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	return m, err
+}
+
 func answersReachOnlyWhoHasAsked(t *testing.T, c *cluster) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
@@ -183,7 +197,7 @@ func answersReachOnlyWhoHasAsked(t *testing.T, c *cluster) {
 			before := stored(ctx, t, w)
 			for _, q := range tt.ask {
 				subject, body := q.subject, q.body
-				m, err := nc.RequestWithContext(ctx, subject, body)
+				m, err := answer(ctx, nc, subject, body)
 				if err != nil || len(m.Data)+len(m.Header) == 0 {
 					t.Errorf("%s is not answered: %v", subject, err)
 				}
@@ -193,7 +207,7 @@ func answersReachOnlyWhoHasAsked(t *testing.T, c *cluster) {
 					}
 				}
 				// Answers come in the order of the questions.
-				if _, err := nc.RequestWithContext(ctx, subject, body); err != nil {
+				if _, err := answer(ctx, nc, subject, body); err != nil {
 					t.Errorf("%s: %v", subject, err)
 				}
 			}
