@@ -109,7 +109,7 @@ func New(ctx context.Context, p Params) (g *Gateway, err error) {
 	run := commands.New(orchestratorv1.NewOrchestratorServiceClient(orchestrator), validator, p.Config.RequestTimeout)
 	reader, desk := sessions.NewReader(p.Bus), tickets.NewDesk(p.Config.Tickets, p.Bus)
 	clients := presence.New()
-	stop, err := p.Bus.AnswerPresence(clients.Here) //nolint:contextcheck // it lives until it is stopped
+	stop, err := p.Bus.AnswerPresence(clients.Here)
 	if err != nil {
 		return nil, err
 	}

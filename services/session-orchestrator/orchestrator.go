@@ -106,7 +106,7 @@ func New(ctx context.Context, p Params) (o *Orchestrator, err error) {
 	if err := p.Bus.FollowErased(ctx); err != nil {
 		return nil, err
 	}
-	built, err := o.build(p, ring) //nolint:contextcheck // what it builds lives until Close
+	built, err := o.build(p, ring)
 	if err != nil {
 		return nil, err
 	}

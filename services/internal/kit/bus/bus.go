@@ -111,7 +111,7 @@ type Bus struct {
 	outbox     lazyStream
 	uses       Uses
 	denials    *denials
-	panics     *panics.Watch
+	recovered  func(fault any) // notes what recover has returned
 
 	erased erased
 
@@ -133,7 +133,8 @@ func Connect(ctx context.Context, p Params) (*Bus, error) {
 		p.Meter = noop.NewMeterProvider()
 	}
 	var err error
-	b.panics = panics.New(p.Log, p.Meter.Meter(instrumentation))
+	watch, always := panics.New(p.Log, p.Meter.Meter(instrumentation)), context.WithoutCancel(ctx)
+	b.recovered = func(fault any) { _ = watch.Note(always, "message", fault) }
 	if b.denials, err = newDenials(p.Log, p.Meter, b.apiPrefix()); err != nil {
 		return nil, err
 	}

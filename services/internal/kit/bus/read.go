@@ -73,7 +73,7 @@ func (b *Bus) ReadEvents(ctx context.Context, account, session string, after uin
 // makes f panic is passed over.
 func (b *Bus) Subscribe(subject string, f func(*nats.Msg)) (*nats.Subscription, error) {
 	return b.NC.Subscribe(subject, func(m *nats.Msg) {
-		defer func() { _ = b.panics.Note(context.Background(), "message", recover()) }()
+		defer func() { b.recovered(recover()) }()
 		f(m)
 	})
 }
