@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -58,18 +57,10 @@ func ask(ctx context.Context, t testing.TB, method, url, token, body string) ans
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := answer{Status: resp.StatusCode, ContentType: resp.Header.Get("Content-Type")}
+	status, header, data := suitetest.Answer(t, req)
+	a := answer{Status: status, ContentType: header.Get("Content-Type")}
 	if strings.HasPrefix(a.ContentType, "application/problem+json") {
-		if err := json.Unmarshal(data, &a.Problem); err != nil {
+		if err := json.Unmarshal([]byte(data), &a.Problem); err != nil {
 			t.Fatalf("problem %s: %v", data, err)
 		}
 	}

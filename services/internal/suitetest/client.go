@@ -198,7 +198,14 @@ func Page(ctx context.Context, t testing.TB, url string) (status int, body strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	status, _, body = Answer(t, req)
+	return status, body
+}
+
+// Answer is what a request is answered with, whatever its status.
+func Answer(t testing.TB, req *http.Request) (status int, header http.Header, body string) {
+	t.Helper()
+	resp, err := http.DefaultClient.Do(req) //nolint:gosec // the test's own address
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,5 +214,5 @@ func Page(ctx context.Context, t testing.TB, url string) (status int, body strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp.StatusCode, string(data)
+	return resp.StatusCode, resp.Header, string(data)
 }

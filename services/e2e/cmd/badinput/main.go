@@ -4,25 +4,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/axpchat/connector/services/e2e/bench"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "badinput:", err)
-		stop()
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(bench.Command("badinput", run)) }
 
 func run(ctx context.Context, args []string) error {
 	// The command starts itself once more, for the flood.
