@@ -117,7 +117,7 @@ func (r *rig) launch(ctx context.Context, name, binary, admin, ready string, env
 func (r *rig) startNATS(ctx context.Context, name, addr, profiles string) (*part, error) {
 	_, port, _ := net.SplitHostPort(profiles)
 	conf := filepath.Join(r.dir, name+"-nats.conf")
-	text := fmt.Sprintf("listen: %q\nprof_port: %s\njetstream { store_dir: %q, sync_interval: 1s }\n", addr, port, filepath.Join(r.dir, name+"-nats"))
+	text := fmt.Sprintf("listen: %q\nprof_port: %s\njetstream { store_dir: %q, max_file_store: 4GB, sync_interval: 1s }\n", addr, port, filepath.Join(r.dir, name+"-nats"))
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return nil, err
 	}

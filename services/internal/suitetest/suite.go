@@ -6,9 +6,11 @@ package suitetest
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -108,7 +110,7 @@ func StartProcesses(t testing.TB, settings ...string) *Suite {
 		}
 		return env
 	}
-	s.NATS = StartProcess(t, "nats-server", filepath.Join(bin, "nats-server"), nil, "-a", "127.0.0.1", "-p", natsPort, "-js", "-sd", t.TempDir())
+	s.NATS = StartProcess(t, "nats-server", filepath.Join(bin, "nats-server"), nil, "-c", natsConfig(t, natsPort))
 	s.SandboxProcess = StartProcess(t, "axp-sandbox", filepath.Join(bin, "axp-sandbox"), with())
 	WaitReady(t, s.SandboxProcess, s.Sandbox+"/control/state")
 	s.Orchestrator = StartProcess(t, "session-orchestrator", filepath.Join(bin, "session-orchestrator"), with("ADMIN_ADDR", adminOrch))
@@ -118,6 +120,18 @@ func StartProcesses(t testing.TB, settings ...string) *Suite {
 	WaitReady(t, s.Ingest, "http://"+adminIngest+"/healthz/ready")
 	WaitReady(t, s.Gateway, "http://"+adminGateway+"/healthz/ready")
 	return s
+}
+
+// natsConfig is the file of a server that keeps as much as streams reserve: what it
+// would offer by itself is a share of what is free on this disk today.
+func natsConfig(t testing.TB, port string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "nats.conf")
+	text := fmt.Sprintf("listen: \"127.0.0.1:%s\"\njetstream { store_dir: %q, max_file_store: 4GB }\n", port, t.TempDir())
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // CallbackURL is where the connector has asked AXP to call; it waits until it has.

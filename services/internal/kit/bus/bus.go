@@ -47,6 +47,7 @@ type Config struct {
 	Retention       time.Duration `env:"EVENTS_RETENTION" default:"168h" doc:"How long the journal keeps what was said."`
 	DuplicateWindow time.Duration `env:"EVENTS_DUPLICATE_WINDOW" default:"2h" doc:"How long a re-sent callback is recognised as one."`
 	MaxBytes        config.Bytes  `env:"EVENTS_MAX_BYTES" default:"0" doc:"Largest size of the journal; 0: no limit but the disk's."`
+	UnroutedBytes   config.Bytes  `env:"UNROUTED_MAX_BYTES" default:"1GiB" doc:"Largest size of the stream of callbacks that no session could be found for, at least 16MiB; the oldest make room. NATS reserves it."`
 	StateRetention  time.Duration `env:"STATE_RETENTION" default:"720h" doc:"How long a session or engagement that nothing happens to is remembered."`
 	Partitions      int           `env:"OUTBOX_PARTITIONS" default:"16" doc:"Partitions of the outbox, 1 to 64; fixed once there are messages."`
 	OutboxWindow    time.Duration `env:"OUTBOX_DUPLICATE_WINDOW" default:"24h" doc:"How long a repeated client_message_id is recognised by the outbox."`
@@ -68,6 +69,9 @@ func (c *Config) Validate() []config.Mistake {
 	}
 	if c.DuplicateWindow < time.Second || c.DuplicateWindow > c.Retention {
 		add("EVENTS_DUPLICATE_WINDOW", "must be at least 1s and at most EVENTS_RETENTION")
+	}
+	if c.UnroutedBytes < minUnrouted {
+		add("UNROUTED_MAX_BYTES", "must be at least 16MiB")
 	}
 	if c.OutboxMaxAge < c.OutboxWindow {
 		add("OUTBOX_RETENTION", "must be at least OUTBOX_DUPLICATE_WINDOW")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
+	"github.com/axpchat/connector/services/internal/kit/natsembed"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -251,6 +253,28 @@ func TestProvisionIsRepeatableAndGuardsTheStreams(t *testing.T) {
 	if err := b2.Provision(t.Context()); err == nil {
 		t.Error("other partitions over a filled outbox must be refused: they would break order")
 	}
+}
+
+func TestAServerWithoutRoomIsToldBySettings(t *testing.T) {
+	ns, err := natsembed.Start(t.TempDir(), natsembed.Options{MaxStore: 128 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ns.Shutdown)
+	cfg := bustest.Config()
+	b, err := bus.Connect(t.Context(), bus.Params{Config: cfg, Name: t.Name(), Log: slog.New(slog.DiscardHandler), Options: []nats.Option{ns.InProcess()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = b.Provision(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "stream UNROUTED") || !strings.Contains(err.Error(), "UNROUTED_MAX_BYTES") {
+		t.Errorf("a stream that finds no room: %v", err)
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	cfg.UnroutedBytes = 16 << 20
+	bustest.Connect(t, ns, cfg)
 }
 
 func TestPublishGivesUpWithItsContext(t *testing.T) {

@@ -25,6 +25,17 @@ const (
 // could not be routed.
 const unroutedRetention = 7 * 24 * time.Hour
 
+// minUnrouted is the smallest UNROUTED_MAX_BYTES: room for some callbacks of the
+// largest size, not for one.
+const minUnrouted = 16 << 20
+
+// NATS's codes for streams that find no place: on no server of a cluster, and on
+// this one, which cannot reserve what the stream asks for.
+const (
+	jsNoPeers   = 10005
+	jsNoStorage = 10047
+)
+
 // outboxAhead is how many messages of a partition may be with its worker. One
 // customer whose messages are held must not keep those of the others from it.
 const outboxAhead = 4096
@@ -80,16 +91,24 @@ func (b *Bus) ensure(ctx context.Context, what string, f func(context.Context) e
 		if denied := b.denials.err(); denied != nil {
 			return fmt.Errorf("provision %s: %w", what, denied) // the answer will never come
 		}
+		if noRoom(err) {
+			return fmt.Errorf("provision %s: NATS cannot reserve the room it asks for: give JetStream more (max_file_store, disk) or lower UNROUTED_MAX_BYTES or EVENTS_MAX_BYTES: %w", what, err)
+		}
 		if !transient(err) || !wait(ctx, 300*time.Millisecond) {
 			return fmt.Errorf("provision %s: %w", what, err)
 		}
 	}
 }
 
+func noRoom(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (api.ErrorCode == jsNoStorage || api.ErrorCode == jsNoPeers && strings.Contains(api.Description, "insufficient storage"))
+}
+
 func transient(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		// No suitable peers yet: those that are still starting do not count.
-		return api.Code == 503 || api.ErrorCode == 10074 || api.ErrorCode == 10005 && strings.Contains(api.Description, "offline")
+		return api.Code == 503 || api.ErrorCode == 10074 || api.ErrorCode == jsNoPeers && strings.Contains(api.Description, "offline")
 	}
 	// While it is cut off the client refuses to send: its buffer limit is nought.
 	return errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) ||
@@ -126,7 +145,7 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 		common(jetstream.StreamConfig{
 			Name: UnroutedStream, Description: "Callbacks that no session could be found for.",
 			Subjects: []string{unroutedPrefix + "*"}, Retention: jetstream.LimitsPolicy,
-			MaxAge: unroutedRetention, MaxBytes: 1 << 30, Duplicates: c.DuplicateWindow, AllowDirect: true,
+			MaxAge: unroutedRetention, MaxBytes: int64(c.UnroutedBytes), Duplicates: c.DuplicateWindow, AllowDirect: true,
 		}),
 		common(jetstream.StreamConfig{
 			Name: TimersStream, Description: "What is to be looked at again at a certain time, once in a cluster.",
