@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	orchestratorv1 "github.com/axpchat/connector/gen/axpchat/orchestrator/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
@@ -139,14 +140,15 @@ func TestWhatAnAccountLeavesBehindIsToldOf(t *testing.T) {
 	s, chat := other.chat()
 	other.subscribed(1)
 	for range 1000 {
-		other.axp.Fail(axp.OpSendMessage, axptest.Fault{Status: 503})
+		other.axp.Fail(axp.OpSendMessage, axptest.Fault{Status: 429, RetryAfter: "0"}) // so AXP has nothing of it
 	}
+	r.list(nil)
+	<-time.After(500 * time.Millisecond) // so that it outlives the account by as much
 	waits := other.mustSend(chat, "c1", "will you answer?")
 	r.await("a try to send it", func() bool { return other.axp.Calls(axp.OpSendMessage) > 0 })
-	r.list(nil)
 
 	failed := other.event(s.GetSessionId(), waits.GetMessageId()+".failed").GetMessageStatusChanged().GetFailure()
-	if failed.GetReason() != "ACCOUNT_UNKNOWN" || failed.GetDetail() == "" {
+	if failed.GetReason() != "ACCOUNT_UNKNOWN" || failed.GetDetail() == "" || strings.Contains(failed.GetDetail(), "may have arrived") {
 		t.Errorf("failure %v", failed)
 	}
 	other.subscribed(0)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/axp"
@@ -188,6 +189,48 @@ func TestAnUnclearSendIsNotRepeatedBlindly(t *testing.T) {
 			r.wantTexts(e, "one", "two")
 		})
 	}
+}
+
+// TestALookGrowsOld: AXP takes a message in late, between our look for it and the
+// next try, which something else has put off. So each try needs a look of its own.
+func TestALookGrowsOld(t *testing.T) {
+	for name, vars := range map[string]map[string]string{
+		"the try is repeated by the outbox":     {"AXP_MAX_ATTEMPTS": "1"},
+		"the try is repeated by the AXP client": {"AXP_MAX_ATTEMPTS": "3", "AXP_BACKOFF_MIN": "10ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, vars)
+			s, e := r.chat()
+			held := make(chan struct{})
+			r.axp.Fail(axp.OpSendMessage, axptest.Fault{Status: 500, Late: true}, axptest.Fault{Status: 429, RetryAfter: "0", Wait: held})
+			r.mustSend(e, "m-1", "one")
+			last := r.mustSend(e, "m-2", "two")
+			r.await("the second try, after a look in vain", func() bool { return r.axp.Calls(axp.OpSendMessage) == 2 })
+			r.axp.CatchUp()
+			close(held)
+			r.event(s.GetSessionId(), last.GetMessageId()+".sent")
+			r.wantTexts(e, "one", "two")
+		})
+	}
+}
+
+// TestTheLastMomentIsLongEnoughToLook: the time of a message is over when the
+// outcome of its only try is not clear. It is told to have failed only where AXP,
+// given time to show it, does not.
+func TestTheLastMomentIsLongEnoughToLook(t *testing.T) {
+	r := newRig(t, map[string]string{"OUTBOX_MAX_AGE": "500ms", "OUTBOX_UNCERTAIN_WAIT": "1s"})
+	s, e := r.chat()
+	held := make(chan struct{})
+	r.axp.Fail(axp.OpSendMessage, axptest.Fault{Status: 500, Late: true, Wait: held})
+	m := r.mustSend(e, "m-1", "hello")
+	<-time.After(600 * time.Millisecond) // its time is over
+	close(held)
+	r.await("AXP has taken it in", func() bool {
+		r.axp.CatchUp()
+		return len(r.axp.Texts(e.GetAxpDialogId())) > 0
+	})
+	r.event(s.GetSessionId(), m.GetMessageId()+".sent")
+	r.wantTexts(e, "hello")
 }
 
 func TestARestartSendsWhatWasAcceptedOnce(t *testing.T) {

@@ -5,8 +5,11 @@
 package axptest
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -33,6 +36,8 @@ type Fault struct {
 	Status int
 	// After lets the call take effect first.
 	After bool
+	// Late lets it take effect when CatchUp is called.
+	Late bool
 	// RetryAfter is the header of that name, in seconds.
 	RetryAfter string
 	// Wait holds the call back until the channel is closed.
@@ -55,7 +60,8 @@ type Double struct {
 	deleted     []string
 	faults      map[string][]Fault
 	calls       map[string]int
-	secret      string // empty: any will do
+	late        []func() // what takes effect later
+	secret      string   // empty: any will do
 	released    chan struct{}
 	release     sync.Once
 }
@@ -106,6 +112,17 @@ func (d *Double) Heal() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	clear(d.faults)
+}
+
+// CatchUp has the calls take effect that are late.
+func (d *Double) CatchUp() {
+	d.mu.Lock()
+	late := d.late
+	d.late = nil
+	d.mu.Unlock()
+	for _, f := range late {
+		f()
+	}
 }
 
 // Calls is how often an operation was called.
@@ -276,8 +293,11 @@ func (d *Double) serve(w http.ResponseWriter, r *http.Request, operation string,
 		}
 	}
 	if fault != nil && !fault.Pass {
-		if fault.After {
+		switch {
+		case fault.After:
 			d.locked(r, f)
+		case fault.Late:
+			d.postpone(r, f)
 		}
 		fault.answer(w)
 		return
@@ -286,6 +306,19 @@ func (d *Double) serve(w http.ResponseWriter, r *http.Request, operation string,
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(body) //nolint:gosec // JSON, for tests
+}
+
+// postpone keeps a call for CatchUp.
+func (d *Double) postpone(r *http.Request, f func(*http.Request) (int, any)) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // it never came
+	}
+	later := r.Clone(context.WithoutCancel(r.Context()))
+	later.Body = io.NopCloser(bytes.NewReader(body))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.late = append(d.late, func() { d.locked(later, f) })
 }
 
 // locked makes a call. What it answers is encoded before anybody changes it.

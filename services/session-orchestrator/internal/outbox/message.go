@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
@@ -21,8 +22,8 @@ func (s *Sender) message(ctx context.Context, it *Item) error {
 		return err
 	}
 	// An earlier try, of this process or of another, may have reached AXP.
-	uncertain := it.tenure.Suspect(it.delivery)
-	if uncertain {
+	d := doubt{open: it.tenure.Suspect(it.delivery)}
+	if d.open {
 		if err := s.giveTime(ctx, it); err != nil {
 			return err
 		}
@@ -37,9 +38,9 @@ func (s *Sender) message(ctx context.Context, it *Item) error {
 			return errStopping
 		}
 		if fail != nil {
-			return s.giveUp(ctx, it, rec, fail, uncertain)
+			return s.giveUp(ctx, it, rec, fail, d)
 		}
-		callErr := s.attempt(ctx, it, rec, &uncertain)
+		callErr := s.attempt(ctx, it, rec, &d)
 		switch {
 		case callErr == nil, errors.Is(callErr, errStopping):
 			return callErr
@@ -47,17 +48,17 @@ func (s *Sender) message(ctx context.Context, it *Item) error {
 			return ctx.Err()
 		}
 		if !again(callErr) {
-			return s.refused(ctx, it, callErr, uncertain)
+			return s.refused(ctx, it, callErr, d)
 		}
 		if !held {
 			held = true
 			s.hold(ctx, it, callErr)
 		}
-		d := patience.Backoff(n, s.p.Config.RetryMin, s.p.Config.RetryMax, retryAfter(callErr))
-		if uncertain {
-			d = max(d, s.p.Config.UncertainWait)
+		wait := min(patience.Backoff(n, s.p.Config.RetryMin, s.p.Config.RetryMax, retryAfter(callErr)), s.left(it))
+		if d.open { // even at the last moment
+			wait = max(wait, s.p.Config.UncertainWait)
 		}
-		if err := it.pause(ctx, min(d, s.left(it)), nil); err != nil {
+		if err := it.pause(ctx, wait, nil); err != nil {
 			return err
 		}
 		if err := s.turn(ctx, it); err != nil {
@@ -89,10 +90,19 @@ func (s *Sender) giveTime(ctx context.Context, it *Item) error {
 	return it.pause(ctx, s.p.Config.UncertainWait-time.Since(it.tenure.since), nil)
 }
 
+// doubt is what is not known of the earlier tries of a message.
+type doubt struct {
+	// open: one may have reached AXP, or may reach it yet. That AXP does not show it
+	// is true for the moment at which it was asked, so it is asked before each try.
+	open bool
+	// looked: AXP was asked after the last of them that was unclear, and had nothing.
+	looked bool
+}
+
 // attempt tries once: it looks for what an earlier try has made, where there
 // may have been one, then sends. Nil: the journal says how it ended.
-func (s *Sender) attempt(ctx context.Context, it *Item, rec *busv1.EngagementRecord, uncertain *bool) error {
-	if *uncertain {
+func (s *Sender) attempt(ctx context.Context, it *Item, rec *busv1.EngagementRecord, d *doubt) error {
+	if d.open {
 		switch f, err := s.reconcile(ctx, it, rec); {
 		case err != nil:
 			return err
@@ -101,26 +111,34 @@ func (s *Sender) attempt(ctx context.Context, it *Item, rec *busv1.EngagementRec
 		case f == inAXP:
 			return s.sent(ctx, it)
 		}
-		*uncertain = false
+		d.looked = true
 	}
 	if it.tenure.Over() { // the list may have taken its time
 		return errStopping
 	}
-	err := s.send(ctx, it, rec)
-	if err == nil {
+	err := s.send(ctx, it, rec, d.open)
+	outcome := axp.NotApplied // as where there is no client to call with
+	if e, ok := errors.AsType[*axp.Error](err); ok {
+		outcome = e.Outcome
+	}
+	if d.open && (err == nil || outcome == axp.Unknown) {
+		s.meters.resolved(ctx, false)
+	}
+	switch {
+	case err == nil:
 		return s.sent(ctx, it)
+	case errors.Is(err, axp.ErrFenced) && (!d.open || it.tenure.Over()):
+		return errStopping // whoever has the partition now finds out what became of it
+	case outcome == axp.Unknown:
+		*d = doubt{open: true}
 	}
-	if errors.Is(err, axp.ErrFenced) { // whoever has the partition now finds out what became of it
-		return errStopping
-	}
-	*uncertain = axp.OutcomeOf(err) == axp.Unknown
 	return err
 }
 
 // giveUp fails a message for whose sending it is too late, unless an earlier try
 // turns out to have got through.
-func (s *Sender) giveUp(ctx context.Context, it *Item, rec *busv1.EngagementRecord, f *axpchatv1.MessageFailure, uncertain bool) error {
-	if uncertain && rec.GetEngagement().GetAxpDialogId() != "" {
+func (s *Sender) giveUp(ctx context.Context, it *Item, rec *busv1.EngagementRecord, f *axpchatv1.MessageFailure, d doubt) error {
+	if d.open && rec.GetEngagement().GetAxpDialogId() != "" {
 		switch found, err := s.reconcile(ctx, it, rec); {
 		case err == nil && found == settled:
 			return nil
@@ -128,7 +146,9 @@ func (s *Sender) giveUp(ctx context.Context, it *Item, rec *busv1.EngagementReco
 			return s.sent(ctx, it)
 		case err != nil:
 			s.p.Log.WarnContext(ctx, "a message fails without AXP having said whether it arrived", "error", err)
-			f.Detail += mayHaveArrived
+			if !d.looked {
+				f.Detail += mayHaveArrived
+			}
 		}
 	}
 	return s.fail(ctx, it, f)
@@ -203,13 +223,13 @@ func (s *Sender) reconcile(ctx context.Context, it *Item, rec *busv1.EngagementR
 	if !complete {
 		s.p.Log.WarnContext(ctx, "a dialog has more messages than can be listed; one is sent although it may be in it")
 	}
-	s.meters.resolved(ctx, false)
 	it.tenure.Clear(it.delivery)
 	return absent, nil
 }
 
-// send makes the call.
-func (s *Sender) send(ctx context.Context, it *Item, rec *busv1.EngagementRecord) error {
+// send makes the call; once, and not again by itself after a refusal, where what
+// AXP shows has to be looked at in between.
+func (s *Sender) send(ctx context.Context, it *Item, rec *busv1.EngagementRecord, once bool) error {
 	client, err := s.p.Accounts.Client(it.Entry.GetAccount())
 	if err != nil {
 		return err
@@ -217,7 +237,8 @@ func (s *Sender) send(ctx context.Context, it *Item, rec *busv1.EngagementRecord
 	ctx, cancel := it.call(ctx)
 	defer cancel()
 	// Until it goes out it may have to wait, and the partition may be lost meanwhile.
-	ctx = axp.WithFence(ctx, func() bool { return !it.tenure.Over() })
+	var made atomic.Bool
+	ctx = axp.WithFence(ctx, func() bool { return !it.tenure.Over() && (!made.Swap(true) || !once) })
 	_, err = client.SendMessage(ctx, rec.GetEngagement().GetAxpEngagementId(), convert.Message(it.Entry, rec))
 	return err
 }
@@ -248,7 +269,7 @@ func (s *Sender) fail(ctx context.Context, it *Item, f *axpchatv1.MessageFailure
 
 // refused fails a message that AXP will never take. Where AXP says that it
 // does not know the dialog, it is asked whether the chat is over.
-func (s *Sender) refused(ctx context.Context, it *Item, err error, uncertain bool) error {
+func (s *Sender) refused(ctx context.Context, it *Item, err error, d doubt) error {
 	if axp.IsNotFound(err) {
 		lookErr := s.p.Engagements.Refresh(ctx, it.ref())
 		if lookErr != nil {
@@ -258,7 +279,7 @@ func (s *Sender) refused(ctx context.Context, it *Item, err error, uncertain boo
 	s.p.Log.WarnContext(ctx, "AXP refuses a message", "error", err)
 	known := errs.From(err)
 	f := failure(known.Reason, known.Detail)
-	if uncertain { // it was the look that was refused
+	if d.open && !d.looked { // it was the first look that was refused
 		f.Detail += mayHaveArrived
 	}
 	return s.fail(ctx, it, f)
