@@ -171,10 +171,26 @@ func TestREST(t *testing.T) {
 			}
 		})
 	}
-	t.Run("the unknown field is named", func(t *testing.T) {
-		p := s.call(http.MethodPost, sessions, tok, `{"nme":"x"}`).problem(t)
-		if len(p.Violations) != 1 || p.Violations[0].Field != "nme" {
-			t.Fatalf("%+v", p)
+	t.Run("the field that can't be read is named", func(t *testing.T) {
+		for _, c := range []struct{ method, path, body, field string }{
+			{http.MethodPost, "", `{"nme":"secret"}`, "nme"},
+			{http.MethodPost, "", `{"displayName":17}`, "displayName"},
+			{http.MethodPost, "/s1/engagements/e1/messages", `{"text":"secret words","textFormat":"secret"}`, "textFormat"},
+			{http.MethodPost, "/s1/attachments", `{"size":"secret"}`, "size"},
+			{http.MethodGet, "/s1/events:poll?wait=5", "", "wait"},
+			{http.MethodGet, "/s1/events:poll?max_events=secret", "", "maxEvents"},
+			{http.MethodDelete, "/s1?reason=secret", "", "reason"},
+		} {
+			a := s.call(c.method, sessions+c.path, tok, c.body)
+			if p := a.problem(t); len(p.Violations) != 1 || p.Violations[0].Field != c.field || strings.Contains(a.body, "secret") {
+				t.Errorf("%s %s: %s", c.path, c.body, a.body)
+			}
+		}
+		// What a customer writes is no name of a field.
+		for _, body := range []string{`{"displayName":[invalid value for string field secret: ]}`, `invalid value for string field secret: `, `{"displayName":{"parsing field \"secret\": ":1}}`} {
+			if a := s.call(http.MethodPost, sessions, tok, body); a.status != http.StatusBadRequest || strings.Contains(a.body, "secret") {
+				t.Errorf("%s: %s", body, a.body)
+			}
 		}
 	})
 	t.Run("pages of chosen origins only", func(t *testing.T) {
@@ -304,6 +320,7 @@ func TestWebSocketBreaksTheProtocol(t *testing.T) {
 	}{
 		{"no JSON", []byte("hello")},
 		{"a field that is not known", []byte(`{"hello":{"sesion":"x"}}`)},
+		{"a value of another type", []byte(`{"hello":{"cursor":1}}`)},
 		{"another frame than hello", []byte(`{"ping":{}}`)},
 		{"another session than the address", []byte(`{"hello":{"sessionId":"s2"}}`)},
 		{"too large a frame", bytes.Repeat([]byte("x"), 70<<10)},

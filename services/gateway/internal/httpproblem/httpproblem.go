@@ -32,13 +32,25 @@ func Write(w http.ResponseWriter, r *http.Request, status int, err error) {
 // unknownField finds the name as it was written, in JSON.
 var unknownField = regexp.MustCompile(`unknown field ("(?:[^"\\]|\\.){1,100}")`)
 
-// UnknownField finds the name of the field that a JSON decoder did not know in
-// its error's text. Nothing else of such a text may be shown or logged: it may
-// repeat what a customer wrote.
-func UnknownField(text string) (name string, ok bool) {
-	found := unknownField.FindStringSubmatch(text)
-	if found == nil || json.Unmarshal([]byte(found[1]), &name) != nil {
-		return "", false
+// wrongValue finds the name of a field of ours whose value is of another type.
+// It begins with the text, so that what a customer wrote can't pass for a name:
+// values come behind the name. protojson puts a space or a no-break space behind
+// "proto:", as it likes.
+var wrongValue = regexp.MustCompile(`^(?:proto:[ \x{a0}])?(?:\(line \d+:\d+\): )?(?:invalid value for \w+ field (\w+): |parsing (?:field|list) "(\w+)": )`)
+
+// Explain adds to err which field a decoder stumbled over, by its error's text.
+// Nothing but the field's name may be shown or logged of such a text: it may
+// repeat what a customer wrote. It tells whether there is such a field.
+func Explain(err *errs.Error, text string) (explained *errs.Error, ok bool) {
+	if found := unknownField.FindStringSubmatch(text); found != nil {
+		name := ""
+		if json.Unmarshal([]byte(found[1]), &name) == nil {
+			return err.WithViolation(name, "is not known", "unknown_field"), true
+		}
 	}
-	return name, true
+	// The decoder calls each value of a map by this name, whatever its key.
+	if found := wrongValue.FindStringSubmatch(text); found != nil && found[1] != "value" {
+		return err.WithViolation(errs.JSONName(found[1]+found[2]), "does not have a value of its type", "wrong_value"), true
+	}
+	return err, false
 }

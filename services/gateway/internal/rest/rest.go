@@ -100,9 +100,9 @@ func translate(err error) error {
 	if strings.Contains(text, "request body too large") {
 		return errs.New(axpchatv1.ErrorReason_ERROR_REASON_TOO_LARGE, "the body is larger than is allowed")
 	}
-	if name, ok := httpproblem.UnknownField(text); ok {
-		return errs.New(axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, "the request has a field that is not known").
-			WithViolation(name, "is not known", "unknown_field")
+	unread := errs.New(axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, "the request has a field that can't be read")
+	if explained, ok := httpproblem.Explain(unread, text); ok {
+		return explained
 	}
 	return errs.New(axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, "the request can't be decoded: it is not JSON of this method, or a parameter has the wrong type")
 }

@@ -70,7 +70,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// words are the names and texts in some JSON, as far as it is some.
+// words are the names and texts in some JSON, as far as it is some, and what JSON's
+// own names are for those that protobuf writes otherwise.
 func words(data []byte) []string {
 	var out []string
 	for dec := json.NewDecoder(bytes.NewReader(data)); ; {
@@ -79,7 +80,7 @@ func words(data []byte) []string {
 			return out
 		}
 		if word, ok := token.(string); ok {
-			out = append(out, word)
+			out = append(out, word, errs.JSONName(word))
 		}
 	}
 }

@@ -215,8 +215,8 @@ func Decode(kind ws.MessageType, binary bool, data []byte) (*axpchatv1.ConnectRe
 	}
 	if err := protojson.Unmarshal(data, f); err != nil {
 		// The decoder's own text may repeat what the customer wrote.
-		if name, ok := httpproblem.UnknownField(err.Error()); ok {
-			return nil, invalid("the frame has a field that is not known").WithViolation(name, "is not known", "unknown_field")
+		if explained, ok := httpproblem.Explain(invalid("the frame has a field that can't be read"), err.Error()); ok {
+			return nil, explained
 		}
 		return nil, invalid("the frame is not a ConnectRequest in JSON")
 	}
