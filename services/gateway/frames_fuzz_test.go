@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"strings"
 	"testing"
 
 	ws "github.com/coder/websocket"
@@ -193,11 +192,6 @@ func blame(err error) error {
 	switch st.Code() {
 	case codes.InvalidArgument, codes.NotFound, codes.Unauthenticated, codes.ResourceExhausted, codes.FailedPrecondition:
 		return nil
-	case codes.Internal:
-		// What gRPC itself can't decode it answers so.
-		if strings.Contains(st.Message(), "failed to unmarshal") {
-			return nil
-		}
 	}
 	return fmt.Errorf("the stream ended: %w", err)
 }

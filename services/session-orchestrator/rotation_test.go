@@ -114,6 +114,9 @@ func (d *deployment) variables(current, previous string) map[string]string {
 	vars := variables(d.axpURL, map[string]string{
 		"AXP_ACCOUNT_ID": boxAccount, "AXP_CHANNEL_PROVIDER_ID": "sandbox-chat", "AXP_MAX_ATTEMPTS": "3",
 		"WEBHOOK_PUBLIC_URL": d.hooks.URL, "WEBHOOK_SECRET": current, "WEBHOOK_CHECK_INTERVAL": "200ms", "WEBHOOK_AGREE_INTERVAL": "100ms",
+		// A callback that AXP has given up waiting for and sends again is six seconds late,
+		// on a busy machine more: what is fetched here shall be lost, not late.
+		"BACKFILL_HOLE_WAIT": "1m", "BACKFILL_ECHO_WAIT": "1m", "BACKFILL_QUIET_AFTER": "90s",
 	})
 	if previous != "" {
 		vars["WEBHOOK_SECRET_PREVIOUS"] = previous

@@ -9,6 +9,7 @@ import (
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/gateway/internal/limits"
 	"github.com/axpchat/connector/services/gateway/internal/stream"
+	"github.com/axpchat/connector/services/internal/kit/errs"
 )
 
 // Connect implements ChatServiceServer. What it keeps on its stack counts for
@@ -72,7 +73,13 @@ type receiver struct {
 }
 
 // Receive implements stream.Receiver. gRPC ends it when the handler returns.
-func (r receiver) Receive(context.Context) (*axpchatv1.ConnectRequest, error) { return r.ss.Recv() }
+func (r receiver) Receive(context.Context) (*axpchatv1.ConnectRequest, error) {
+	f, err := r.ss.Recv()
+	if errs.HasReason(err, axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT) { // one that can't be decoded; others are checked later
+		err = errs.New(axpchatv1.ErrorReason_ERROR_REASON_FRAME_INVALID, "the frame is not a ConnectRequest in protobuf")
+	}
+	return f, err
+}
 
 // writer sends frames with a limit of time. gRPC itself has none: a client that
 // reads nothing would hold the handler for as long as it keeps its connection.

@@ -59,6 +59,7 @@ type guardedStream struct {
 	validator *Validator      // nil: the handler checks
 	method    string
 	began     time.Time
+	in        incoming // while RecvMsg runs, which it does once at a time
 }
 
 // Context returns the context of the stream.
@@ -67,7 +68,12 @@ func (s *guardedStream) Context() context.Context { return s.ctx }
 // RecvMsg reads and checks a message. A broken one ends Recv with the error; the
 // handler may go on reading, or return it.
 func (s *guardedStream) RecvMsg(m any) error {
-	err := s.ServerStream.RecvMsg(m)
+	s.in = incoming{into: m}
+	err := s.ServerStream.RecvMsg(&s.in)
+	if err == nil {
+		err = s.in.fault
+	}
+	s.in = incoming{} // nothing of the message must stay until the next one comes
 	arrived(s.ctx)
 	if err != nil || s.validator == nil {
 		return err

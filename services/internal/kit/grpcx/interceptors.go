@@ -185,11 +185,14 @@ func gone(ctx context.Context, err error) bool {
 		(errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled)
 }
 
-// validating checks every message that comes in.
+// validating checks every message that comes in, and refuses what is none.
 func validating(v *Validator, self map[string]bool) Interceptor {
 	return Interceptor{
 		Name: NameValidate,
 		Unary: func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+			if err := undecoded(ctx); err != nil {
+				return nil, err
+			}
 			if !self[info.FullMethod] {
 				if err := validateMessage(v, req); err != nil {
 					return nil, err

@@ -103,6 +103,7 @@ func NewServer(p ServerParams) (*Server, error) {
 		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
 			return errs.New(axpchatv1.ErrorReason_ERROR_REASON_NOT_FOUND, "")
 		}),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(int(cfg.MaxRecvBytes)),
 		grpc.MaxConcurrentStreams(uint32(cfg.MaxConcurrentStreams)),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
@@ -120,7 +121,7 @@ func NewServer(p ServerParams) (*Server, error) {
 	known.server = s.Server
 	if p.Health {
 		s.health = health.NewServer()
-		healthpb.RegisterHealthServer(s.Server, &healthService{Server: s.health, owner: s})
+		healthpb.RegisterHealthServer(s, &healthService{Server: s.health, owner: s})
 	}
 	if p.Reflection {
 		reflection.Register(s.Server)
