@@ -44,8 +44,10 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, fmt.Errorf("write sessions: %w", err)
 	}
 	res := Result{Options: o}
-	if err := res.flow(ctx, rig, suite, yardstick, profiles); err != nil {
-		return res, err
+	if o.Rounds > 0 {
+		if err := res.flow(ctx, rig, suite, yardstick, profiles); err != nil {
+			return res, err
+		}
 	}
 	for _, name := range o.Transports {
 		if o.Idle == 0 {

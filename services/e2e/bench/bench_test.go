@@ -49,6 +49,22 @@ func TestBothPathsDeliverEveryEventOnce(t *testing.T) {
 	}
 }
 
+func TestIdleClientsCanBeWeighedAlone(t *testing.T) {
+	if testing.Short() {
+		t.Skip("separate processes")
+	}
+	var out bytes.Buffer
+	o := Defaults()
+	o.Rounds, o.Idle, o.Settle, o.Transports, o.Out = 0, 10, 50*time.Millisecond, []string{"websocket"}, &out
+	res, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if len(res.Ours) != 0 || len(res.Idle) != 1 || strings.Contains(out.String(), "POST to frame") {
+		t.Errorf("%d rounds, %d transports:\n%s", len(res.Ours), len(res.Idle), out.String())
+	}
+}
+
 func event(calls *callbacks, n int, sequence uint64) *axpchatv1.ConnectResponse {
 	return &axpchatv1.ConnectResponse{Payload: &axpchatv1.ConnectResponse_Event{Event: &axpchatv1.Event{
 		Sequence: sequence, EventId: calls.id(n),

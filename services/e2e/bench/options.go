@@ -12,7 +12,7 @@ import (
 type Options struct {
 	Sessions int           // that are served while events flow
 	Conns    int           // gRPC connections that share them
-	Rounds   int           // of each side
+	Rounds   int           // of each side; 0: no events flow, idle clients alone are weighed
 	Round    time.Duration // length of a round
 	Rate     float64       // events a second; 0: half of what the slower side can do
 	Saturate int           // events of the run that finds out
@@ -45,7 +45,7 @@ func Defaults() Options {
 func (o *Options) Flags(f *flag.FlagSet) {
 	f.IntVar(&o.Sessions, "sessions", o.Sessions, "sessions that are served while events flow")
 	f.IntVar(&o.Conns, "conns", o.Conns, "gRPC connections that share them")
-	f.IntVar(&o.Rounds, "rounds", o.Rounds, "rounds of each side")
+	f.IntVar(&o.Rounds, "rounds", o.Rounds, "rounds of each side; 0: no events flow, idle clients alone are weighed")
 	f.DurationVar(&o.Round, "round", o.Round, "length of a round")
 	f.Float64Var(&o.Rate, "rate", o.Rate, "events a second; 0: half of what the slower side can do")
 	f.IntVar(&o.Saturate, "saturate", o.Saturate, "events of the run that finds out what a side can do")
@@ -56,7 +56,7 @@ func (o *Options) Flags(f *flag.FlagSet) {
 		o.Transports = strings.Split(s, ",")
 		return nil
 	})
-	f.StringVar(&o.Profiles, "profile", o.Profiles, "folder for profiles of one more round and of idle gateways")
+	f.StringVar(&o.Profiles, "profile", o.Profiles, "folder for profiles of one more round and of idle gateways, whose figures say nothing then")
 	f.StringVar(&o.JSON, "json", o.JSON, "file for the figures")
 	f.Func("env", "KEY=VALUE for the suite's services; may be repeated", func(s string) error {
 		if !strings.Contains(s, "=") {
@@ -68,10 +68,10 @@ func (o *Options) Flags(f *flag.FlagSet) {
 }
 
 func (o *Options) check() error {
-	if o.Sessions < 1 || o.Conns < 1 || o.Conns > o.Sessions || o.Rounds < 1 || o.Round <= 0 || o.Rate < 0 || o.InFlight < 1 || o.Idle < 0 {
-		return errors.New("there must be at least one session, connection, round and callback at a time, and no more connections than sessions")
+	if o.Sessions < 1 || o.Conns < 1 || o.Conns > o.Sessions || o.Rounds < 0 || o.Round <= 0 || o.Rate < 0 || o.InFlight < 1 || o.Idle < 0 {
+		return errors.New("there must be at least one session, connection and callback at a time, and no more connections than sessions")
 	}
-	if o.Rate == 0 && o.Saturate < 1 {
+	if o.Rounds > 0 && o.Rate == 0 && o.Saturate < 1 {
 		return errors.New("without a rate there must be events to find one")
 	}
 	for _, name := range o.Transports {

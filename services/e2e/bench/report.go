@@ -59,8 +59,20 @@ func (res Result) compare(of func(Figures) float64) (mine, thin, ratio spread) {
 
 // Report writes the tables.
 func (res Result) Report(out io.Writer) error {
-	o := res.Options
 	fmt.Fprintln(out)
+	if res.Options.Rounds > 0 {
+		if err := res.reportFlow(out); err != nil {
+			return err
+		}
+	}
+	if len(res.Idle) == 0 {
+		return nil
+	}
+	return res.reportIdle(out)
+}
+
+func (res Result) reportFlow(out io.Writer) error {
+	o := res.Options
 	if res.SaturationOurs > 0 {
 		fmt.Fprintf(out, "Saturation of the whole rig, load and clients included: ours %.0f, thin %.0f events/s (ratio %.2f).\n",
 			res.SaturationOurs, res.SaturationThin, res.SaturationOurs/res.SaturationThin)
@@ -89,13 +101,7 @@ func (res Result) Report(out io.Writer) error {
 		mine, thin, _ := res.compare(noise.of)
 		fmt.Fprintf(w, "%s\t%s\t%s\t\t\t\n", noise.name, mine, thin)
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	if len(res.Idle) == 0 {
-		return nil
-	}
-	return res.reportIdle(out)
+	return w.Flush()
 }
 
 func (res Result) reportIdle(out io.Writer) error {
