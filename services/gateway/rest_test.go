@@ -222,6 +222,13 @@ func TestREST(t *testing.T) {
 		if err := json.Unmarshal([]byte(s.call(http.MethodGet, s.base+"/docs/operations.json", "", "").body), &ops); err != nil || len(ops) < 15 {
 			t.Fatalf("%d operations, %v", len(ops), err)
 		}
+		spec := s.call(http.MethodGet, s.base+"/openapi.yaml", "", "").body
+		if !strings.Contains(spec, "title: AXP chat connector") || strings.Count(spec, "name: Idempotency-Key") < 10 || !strings.Contains(spec, "securityDefinitions:") {
+			t.Errorf("the description begins: %.300s", spec)
+		}
+		if strings.Contains(spec, "Orchestrator") || strings.Contains(spec, "Erasure") {
+			t.Error("the description tells of what the services say to each other")
+		}
 	})
 }
 
