@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +18,8 @@ import (
 const (
 	headerSchedule       = "Nats-Schedule"
 	headerScheduleTarget = "Nats-Schedule-Target"
+	// headerTries counts how often a timer came due in vain.
+	headerTries = "Axpchat-Tries"
 )
 
 // Timer names something of a session that is to be looked at again. A session
@@ -35,6 +39,33 @@ func (t Timer) subject() string { return t.Kind + "." + t.Account + "." + t.Sess
 // set anew, and more than once: whoever gets it reads the record before acting. It
 // fails with ErrErased where the session was erased.
 func (b *Bus) SetTimer(ctx context.Context, t Timer, at time.Time) error {
+	return b.schedule(ctx, t, at, nil)
+}
+
+// PostponeTimer has a timer that came due in vain come due again, unless it was set
+// anew meanwhile. Whoever hears it may acknowledge it then: NATS hands out a bounded
+// number that are not acknowledged, and those that can't be worked for now, kept
+// back, would keep back all others. tries comes with it, for TimerTries.
+func (b *Bus) PostponeTimer(ctx context.Context, t Timer, at time.Time, tries int) error {
+	err := b.schedule(ctx, t, at, nats.Header{
+		headerTries: {strconv.Itoa(tries)}, jetstream.ExpectedLastSubjSeqHeader: {"0"},
+	})
+	if isWrongSequence(err) {
+		return nil
+	}
+	return err
+}
+
+// TimerTries is how often a message of TimersConsumer came due in vain before.
+func TimerTries(h nats.Header) int {
+	n, err := strconv.Atoi(h.Get(headerTries))
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
+
+func (b *Bus) schedule(ctx context.Context, t Timer, at time.Time, more nats.Header) error {
 	if !ValidToken(t.Kind) || !ValidToken(t.Account) || !ValidToken(t.Session) {
 		return ErrInvalidToken
 	}
@@ -42,6 +73,7 @@ func (b *Bus) SetTimer(ctx context.Context, t Timer, at time.Time) error {
 		return ErrErased
 	}
 	msg := nats.NewMsg(timerSet + t.subject())
+	maps.Copy(msg.Header, more)
 	msg.Header.Set(headerSchedule, "@at "+at.UTC().Format(time.RFC3339Nano))
 	msg.Header.Set(headerScheduleTarget, timerDue+t.subject())
 	_, err := b.publish(ctx, msg, "") // no id: the same time may be set twice

@@ -114,3 +114,38 @@ func TestPresenceIsToldByWhoServesTheClient(t *testing.T) {
 		}
 	}
 }
+
+// TestATimerIsPostponedUnlessItWasSetAnew: what came due in vain comes again, and
+// knows how often it did; but what was set meanwhile stays.
+func TestATimerIsPostponedUnlessItWasSetAnew(t *testing.T) {
+	b := bustest.Start(t)
+	timer := bus.Timer{Kind: "idle", Account: "ABCDEF", Session: "s1"}
+	postpone := func(in time.Duration, tries int) {
+		t.Helper()
+		if err := b.PostponeTimer(t.Context(), timer, time.Now().Add(in), tries); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := func(want int) {
+		t.Helper()
+		c, err := b.JS.Consumer(t.Context(), bus.TimersStream, bus.TimersConsumer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := c.Next(jetstream.FetchMaxWait(5 * time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := bus.TimerTries(m.Headers()); got != want {
+			t.Errorf("came due in vain %d times, want %d", got, want)
+		}
+		if err := m.DoubleAck(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	postpone(100*time.Millisecond, 3)
+	next(3)
+	setTimer(t, b, timer, 200*time.Millisecond)
+	postpone(time.Hour, 4)
+	next(0)
+}

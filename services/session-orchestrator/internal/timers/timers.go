@@ -1,10 +1,14 @@
 // Package timers owns the hearing of timers that have come due: it reads the
 // stream TIMERS once for all replicas together and calls whoever a timer is for.
 //
-// A timer that could not be worked comes again, later each time; so does one of a
+// A timer that could not be worked is set again, later each time; so is one of a
 // kind that this version does not know, for a newer one beside it may. A handler
 // may be called more than once, and on two replicas at a time: it decides by the
 // record.
+//
+// One account's AXP that is down or slow keeps nobody else's timers waiting: those
+// that fail are not held back by the server, which hands out a bounded number, and
+// an account has half of the process's room at most. What finds none is set again.
 //
 // It never sets a timer and knows nothing of what it is for.
 package timers
@@ -13,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -26,14 +31,19 @@ import (
 )
 
 const (
-	// concurrency bounds the timers worked at a time in this process. Most of
-	// them wait for NATS or AXP.
-	concurrency = 64
+	// concurrency bounds the timers worked at a time in this process, and ofAccount
+	// those of one account. Most of them wait for NATS or AXP.
+	concurrency = 128
+	ofAccount   = concurrency / 2
 	// workTimeout is well under the 30 s after which the server would give the
 	// timer to somebody else.
-	workTimeout = 27 * time.Second
-	retryMin    = time.Second
-	retryMax    = time.Minute
+	workTimeout = 25 * time.Second
+	// postponeTimeout bounds setting it again, after that.
+	postponeTimeout = 2 * time.Second
+	retryMin        = time.Second
+	retryMax        = 5 * time.Minute
+	// crowdedMax bounds the pause of one whose account has no room.
+	crowdedMax = 30 * time.Second
 )
 
 // Handler works a timer of a session.
@@ -54,6 +64,9 @@ type Worker struct {
 	p     Params
 	fired metric.Int64Counter
 	loop  *consume.Loop
+
+	mu   sync.Mutex
+	busy map[string]int // timers being worked, by account
 }
 
 // New makes a worker; it reads nothing before Run.
@@ -62,7 +75,7 @@ func New(p Params) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{p: p, fired: fired}
+	w := &Worker{p: p, fired: fired, busy: map[string]int{}}
 	w.loop = consume.New(consume.Params{
 		Name: w.Name(), Bus: p.Bus, Stream: bus.TimersStream, Consumer: bus.TimersConsumer,
 		Concurrency: concurrency, Ahead: concurrency, Handle: w.handle, Log: p.Log, Panics: panics.New(p.Log, p.Meter),
@@ -82,34 +95,82 @@ func (w *Worker) Run(ctx context.Context) error { return w.loop.Run(ctx) }
 // Drain reads no more and finishes what was begun.
 func (w *Worker) Drain(ctx context.Context) error { return w.loop.Drain(ctx) }
 
+// errCrowded is why a timer is not worked now.
+var errCrowded = errors.New("timers: too many of the account are being worked")
+
+// enter takes room for a timer of an account.
+func (w *Worker) enter(account string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.busy[account] >= ofAccount {
+		return false
+	}
+	w.busy[account]++
+	return true
+}
+
+func (w *Worker) leave(account string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.busy[account]--; w.busy[account] == 0 {
+		delete(w.busy, account)
+	}
+}
+
 // handle works one timer and tells the server how it went.
 func (w *Worker) handle(ctx context.Context, m jetstream.Msg) {
-	ctx, cancel := context.WithTimeout(ctx, workTimeout)
-	defer cancel()
-	deliveries := uint64(1)
-	if md, err := m.Metadata(); err == nil {
-		deliveries = md.NumDelivered
-	}
 	t, ok := bus.ParseTimer(m.Subject())
-	handler := w.p.Handlers[t.Kind]
-	outcome := "done"
-	var err error
-	if !ok || handler == nil {
-		// An older version side by side with a newer one must leave it to that.
-		outcome, err = "unknown", errors.New("no handler of this kind")
-	} else if err = handler(ctx, t.Account, t.Session); err != nil {
+	outcome, level, longest := "done", slog.LevelWarn, retryMax
+	err := w.work(ctx, t)
+	switch {
+	case err == nil:
+	case errors.Is(err, errCrowded):
+		outcome, level, longest = "crowded", slog.LevelDebug, crowdedMax
+	case w.p.Handlers[t.Kind] == nil:
+		outcome = "unknown"
+	default:
 		outcome = "failed"
 	}
 	w.fired.Add(ctx, 1, metric.WithAttributes(attribute.String("kind", w.label(t.Kind)), attribute.String("outcome", outcome)))
-	if err == nil {
-		err = m.Ack()
-	} else {
-		w.p.Log.WarnContext(ctx, "a timer could not be worked; it comes again", "kind", w.label(t.Kind), "error", err)
-		err = m.NakWithDelay(patience.Backoff(int(min(deliveries, 30)), retryMin, retryMax, 0))
-	}
+	answer := m.Ack
 	if err != nil {
+		w.p.Log.Log(ctx, level, "a timer could not be worked; it comes again", "kind", w.label(t.Kind), "error", err)
+		tries := bus.TimerTries(m.Headers()) + 1
+		pause := patience.Backoff(tries, retryMin, longest, 0)
+		if !ok || w.postpone(ctx, t, pause, tries) != nil {
+			answer = func() error { return m.NakWithDelay(pause) }
+		}
+	}
+	if err := answer(); err != nil {
 		w.p.Log.DebugContext(ctx, "a timer could not be acknowledged; it comes again", "error", err)
 	}
+}
+
+// work calls whoever the timer is for.
+func (w *Worker) work(ctx context.Context, t bus.Timer) error {
+	handler := w.p.Handlers[t.Kind]
+	if handler == nil {
+		// An older version side by side with a newer one must leave it to that.
+		return errors.New("no handler of this kind")
+	}
+	if !w.enter(t.Account) {
+		return errCrowded
+	}
+	defer w.leave(t.Account)
+	ctx, cancel := context.WithTimeout(ctx, workTimeout)
+	defer cancel()
+	return handler(ctx, t.Account, t.Session)
+}
+
+// postpone sets a timer again. One of a session that was erased is needed no more.
+func (w *Worker) postpone(ctx context.Context, t bus.Timer, d time.Duration, tries int) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), postponeTimeout)
+	defer cancel()
+	err := w.p.Bus.PostponeTimer(ctx, t, time.Now().Add(d), tries)
+	if errors.Is(err, bus.ErrErased) {
+		return nil
+	}
+	return err
 }
 
 // label keeps what a stranger may have written out of metrics.
