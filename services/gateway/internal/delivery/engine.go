@@ -19,6 +19,9 @@ import (
 const (
 	// readBatch is how many events one read of the journal returns.
 	readBatch = 256
+	// firstBatch is for the first one of a catch-up: most clients have missed little,
+	// and room for the whole answer is made beforehand.
+	firstBatch = 32
 	// readTimeout bounds one read of the journal, and the wait for its turn.
 	readTimeout = 5 * time.Second
 )

@@ -216,11 +216,13 @@ func (s *Subscription) catchUp() {
 
 // readOn reads to the end of the journal and tries to go live.
 func (s *Subscription) readOn() (done bool, err error) {
+	batch := firstBatch
 	for more := true; more; {
 		var events []item
-		if events, more, err = s.engine.read(s.ctx, s.key, s.start, s.position(), readBatch); err != nil {
+		if events, more, err = s.engine.read(s.ctx, s.key, s.start, s.position(), batch); err != nil {
 			return false, err
 		}
+		batch = readBatch
 		for _, it := range events {
 			if !s.room(it.bytes) {
 				return false, nil

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/axpchat/connector/services/internal/kit/bus"
@@ -22,6 +23,8 @@ type checker struct {
 	// the one before the last, and the next one after it for that as well: a
 	// replica that was behind has had a whole interval to follow.
 	seen [3]uint64
+	// feeds are those of a look, kept for the next one: it comes four times a second.
+	feeds []*feed
 }
 
 // Run repairs what live delivery loses, until ctx is done.
@@ -45,24 +48,25 @@ func (e *Engine) Run(ctx context.Context) error {
 		case <-reconnected:
 			c.all(ctx)
 			at := time.Now().Add(recheckDelay)
-			for _, f := range e.followed() {
+			for _, f := range c.followed() {
 				f.recheckSoon(at)
 			}
 		}
 	}
 }
 
-// followed are the feeds that are open.
-func (e *Engine) followed() map[bus.SessionKey]*feed {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return maps.Clone(e.feeds)
+// followed are the feeds that are open. It is good until the next call.
+func (c *checker) followed() []*feed {
+	c.engine.mu.Lock()
+	defer c.engine.mu.Unlock()
+	clear(c.feeds[:cap(c.feeds)]) // those that have ended must not live on in it
+	c.feeds = slices.AppendSeq(c.feeds[:0], maps.Values(c.engine.feeds))
+	return c.feeds
 }
 
 // all looks at every followed session that may lack something.
 func (c *checker) all(ctx context.Context) {
-	feeds := c.engine.followed()
-	maps.DeleteFunc(feeds, func(_ bus.SessionKey, f *feed) bool { return f.reached(c.seen[2]) })
+	feeds := slices.DeleteFunc(c.followed(), func(f *feed) bool { return f.reached(c.seen[2]) })
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	info, err := c.engine.bus.Journal(ctx)
@@ -78,16 +82,14 @@ func (c *checker) all(ctx context.Context) {
 
 // due looks at the sessions whose extra look has come.
 func (c *checker) due(ctx context.Context, now time.Time) {
-	feeds := map[bus.SessionKey]*feed{}
 	var since uint64
-	for k, f := range c.engine.followed() {
-		if at, ok := f.due(now); ok {
-			feeds[k] = f
-			if since == 0 || at < since {
-				since = at
-			}
+	feeds := slices.DeleteFunc(c.followed(), func(f *feed) bool {
+		at, ok := f.due(now)
+		if ok && (since == 0 || at < since) {
+			since = at
 		}
-	}
+		return !ok
+	})
 	if len(feeds) == 0 {
 		return
 	}
@@ -101,18 +103,18 @@ func (c *checker) due(ctx context.Context, now time.Time) {
 }
 
 // compare tells each feed of the newest sequence that the journal holds.
-func (c *checker) compare(ctx context.Context, feeds map[bus.SessionKey]*feed, since uint64) bool {
+func (c *checker) compare(ctx context.Context, feeds []*feed, since uint64) bool {
 	keys := make([]bus.SessionKey, 0, len(feeds))
-	for k := range feeds {
-		keys = append(keys, k)
+	for _, f := range feeds {
+		keys = append(keys, f.key)
 	}
 	newest, err := c.engine.bus.LastSequences(ctx, keys, since)
 	if err != nil {
 		c.engine.log.WarnContext(ctx, "the journal's tail can't be compared", "sessions", len(keys), "error", err)
 		return false
 	}
-	for k, seq := range newest {
-		feeds[k].behind(seq)
+	for _, f := range feeds {
+		f.behind(newest[f.key]) // 0, where there is nothing, is behind nobody
 	}
 	return true
 }

@@ -181,10 +181,6 @@ func (b *Bus) options(name string) []nats.Option {
 		nats.PingInterval(3 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.Timeout(5 * time.Second),
-		// A direct get reads its answer from a queue of this length, made for it
-		// alone. The default, 64Ki entries, is half a megabyte of garbage for each
-		// client that connects.
-		nats.SyncQueueLen(syncQueue),
 		// What is published while disconnected must fail at once: the caller
 		// decides, and may still answer AXP in time.
 		nats.ReconnectBufSize(-1),

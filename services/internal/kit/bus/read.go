@@ -21,8 +21,6 @@ const (
 	// maxMultiLast is how many subjects one request asks for. The server allows
 	// 1,024, but storing waits while it looks for them.
 	maxMultiLast = 250
-	// syncQueue holds the longest answer, with its end.
-	syncQueue = 1024 + 1
 	// journalAge is how long what Journal read is used again.
 	journalAge = time.Second
 )
@@ -201,6 +199,10 @@ type getRequest struct {
 	MultiLast     []string `json:"multi_last,omitempty"`
 }
 
+// longest is how many messages the answer may have, with its end. The queue for it
+// is made for one request alone, such as one at each attach of a client.
+func (r getRequest) longest() int { return max(r.Batch, len(r.MultiLast), 1) + 1 }
+
 // directGet returns the messages and how many more the server holds.
 func (b *Bus) directGet(ctx context.Context, stream string, req getRequest) (msgs []*nats.Msg, pending uint64, err error) {
 	err = patiently(ctx, func(ctx context.Context) error {
@@ -219,20 +221,27 @@ const readTimeout = 2 * time.Second
 // the next attempt may be served at once. It ends with ctx, after 5 s where that
 // has no deadline.
 func patiently(ctx context.Context, read func(context.Context) error) error {
-	if _, has := ctx.Deadline(); !has {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, publishTimeout)
-		defer cancel()
+	end, has := ctx.Deadline()
+	if !has {
+		end = time.Now().Add(publishTimeout)
 	}
 	for {
-		tryCtx, cancel := context.WithTimeout(ctx, readTimeout)
+		last := time.Now().Add(readTimeout)
+		tryCtx, cancel := context.WithDeadline(ctx, earlier(last, end))
 		err := read(tryCtx)
 		late := tryCtx.Err() != nil
 		cancel()
-		if err == nil || !late || ctx.Err() != nil {
+		if err == nil || !late || ctx.Err() != nil || !time.Now().Before(end) {
 			return err
 		}
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func (b *Bus) directGetOnce(ctx context.Context, stream string, req getRequest) (msgs []*nats.Msg, pending uint64, err error) {
@@ -240,8 +249,8 @@ func (b *Bus) directGetOnce(ctx context.Context, stream string, req getRequest) 
 	if err != nil {
 		return nil, 0, fmt.Errorf("encode direct get: %w", err)
 	}
-	inbox := b.NC.NewRespInbox()
-	sub, err := b.NC.SubscribeSync(inbox)
+	inbox, answer := b.NC.NewRespInbox(), make(chan *nats.Msg, req.longest())
+	sub, err := b.NC.ChanSubscribe(inbox, answer)
 	if err != nil {
 		return nil, 0, fmt.Errorf("direct get from %s: %w", stream, err)
 	}
@@ -250,9 +259,11 @@ func (b *Bus) directGetOnce(ctx context.Context, stream string, req getRequest) 
 		return nil, 0, fmt.Errorf("direct get from %s: %w", stream, err)
 	}
 	for {
-		m, err := sub.NextMsgWithContext(ctx)
-		if err != nil {
-			return nil, 0, fmt.Errorf("direct get from %s: %w", stream, err)
+		var m *nats.Msg
+		select {
+		case m = <-answer:
+		case <-ctx.Done():
+			return nil, 0, fmt.Errorf("direct get from %s: %w", stream, ctx.Err())
 		}
 		switch status := m.Header.Get(headerStatus); status {
 		case "":
