@@ -170,3 +170,34 @@ func TestStepUpByCall(t *testing.T) {
 		})
 	}
 }
+
+// TestANameOfOnesOwnChoiceIsNobodysElse: where the company lets anonymous customers
+// choose their subject (from a cookie of theirs, say), that of somebody who has
+// signed in opens nothing.
+func TestANameOfOnesOwnChoiceIsNobodysElse(t *testing.T) {
+	s := start(t, nil)
+	s.session("s1")
+	s.say("s1", "0", "for Ada alone")
+	chosen := token(t, subject, anonymous)
+	for _, tr := range transports() {
+		wantRefusal(t, s, tr, chosen, "s1", "", axpchatv1.ErrorReason_ERROR_REASON_SESSION_NOT_FOUND, axpchatv1.CloseCode_CLOSE_CODE_SESSION_NOT_FOUND)
+		if !tr.twoWay {
+			continue
+		}
+		f, ok := mustOpen(t, s, tr, token(t, subject, nil), "s1", "").(speaker)
+		if !ok {
+			t.Fatal("not two-way")
+		}
+		wantEvent(t, f, "0")
+		if err := f.say(refreshFrame("no", chosen)); err != nil {
+			t.Fatal(err)
+		}
+		if p := wantReply(t, f, "no").GetProblem(); p.GetReason() != axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED {
+			t.Errorf("%s: %v", tr.name, p)
+		}
+	}
+	client, ctx := axpchatv1.NewChatServiceClient(s.grpc), bearer(t.Context(), chosen)
+	if _, err := client.CreateTicket(ctx, &axpchatv1.CreateTicketRequest{SessionId: "s1"}); !errs.HasReason(err, axpchatv1.ErrorReason_ERROR_REASON_SESSION_NOT_FOUND) {
+		t.Errorf("a ticket: %v", err)
+	}
+}

@@ -162,3 +162,32 @@ func TestAStepUpThatAXPDoesNotTakeChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestAChosenNameOpensNoKnownCustomersSession: neither by its id nor by the request
+// that has made it.
+func TestAChosenNameOpensNoKnownCustomersSession(t *testing.T) {
+	r := newRig(t, nil)
+	create := func(who *orchestratorv1.Caller) (*axpchatv1.Session, error) {
+		res, err := r.client.CreateSession(r.ctx(), &orchestratorv1.CreateSessionRequest{Caller: who, Request: &axpchatv1.CreateSessionRequest{RequestId: "first", DisplayName: "x"}})
+		return res.GetResponse().GetSession(), err
+	}
+	known := caller("ada")
+	made, err := create(known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chosen := stranger("ada")
+	chosen.Identifiers = known.GetIdentifiers()
+	r.refused(r.get(chosen, made.GetSessionId()), sessionNotFound)
+	_, err = create(chosen)
+	r.refused(err, axpchatv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED)
+	mine := r.session(chosen)
+	_, err = r.client.JoinEngagement(r.ctx(), &orchestratorv1.JoinEngagementRequest{Caller: chosen, Request: &axpchatv1.JoinEngagementRequest{
+		SessionId: mine.GetSessionId(), OwnerSessionId: made.GetSessionId(), EngagementId: "any",
+	}})
+	r.refused(err, sessionNotFound)
+	// Who signs in under the name that he had keeps his session.
+	if err := r.get(known, mine.GetSessionId()); err != nil {
+		t.Error(err)
+	}
+}

@@ -34,9 +34,10 @@ type Principal struct {
 	ExpireTime time.Time
 }
 
-// Same tells whether both stand for the same customer.
+// Same tells whether p stands for the customer other. The name of an anonymous one is
+// often of his own choice: it makes nobody the customer who has signed in under it.
 func (p *Principal) Same(other *Principal) bool {
-	return p.Account == other.Account && p.Subject == other.Subject
+	return p.Account == other.Account && p.Subject == other.Subject && (other.Anonymous || !p.Anonymous)
 }
 
 // StepsUp tells whether p is the anonymous customer other, signed in.

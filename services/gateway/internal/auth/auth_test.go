@@ -102,6 +102,8 @@ func TestHS256(t *testing.T) {
 		{"of a customer who was anonymous", set("anonymous_sub", "visitor"), ok},
 		{"of an anonymous customer who was another one", func(c jwt.MapClaims) { c["anonymous"], c["verified"], c["anonymous_sub"] = true, false, "visitor" }, refused},
 		{"of a customer who was himself", set("anonymous_sub", "ada"), refused},
+		{"with a subject of which a part is no text", set("sub", "ada\ufffd"), refused},
+		{"with a former subject of which a part is no text", set("anonymous_sub", "visitor\ufffd"), refused},
 		{"with a former subject that is too long", set("anonymous_sub", strings.Repeat("v", 257)), refused},
 		{"with the name of a claim in capitals", func(c jwt.MapClaims) { c["SUB"], c["\u017fub"], c["Account"], c["EXP"] = "eve", "eve", "GHIJKL", 1 }, ok},
 		{"with a subject in capitals alone", func(c jwt.MapClaims) { c["SUB"] = c["sub"]; delete(c, "sub") }, refused},
@@ -231,5 +233,82 @@ func TestConfigSaysWhatIsWrong(t *testing.T) {
 				t.Fatalf("mistakes of %v, want %v", got, c.keys)
 			}
 		})
+	}
+}
+
+// TestNoTwoSubjectsBecomeOne: what JSON can't say as text, and what looks alike, is
+// not taken for somebody else's name.
+func TestNoTwoSubjectsBecomeOne(t *testing.T) {
+	v := verifier(t, Config{HS256Secret: secret})
+	taken := map[string]string{}
+	for _, sub := range []string{
+		`"ada"`, `"ada\u0000"`, `"\u0000ada"`, `"ada "`, `" ada"`, `"ADA"`, `"ada\n"`, `"ada."`, `"a.da"`, `"*"`, `">"`, `"ada.>"`, `"ada/../eve"`, `"%61da"`,
+		`"\u00e5da"`, `"a\u030ada"`, `"\u212bda"`, `"a\u200bda"`, `"\u202eada"`, `"\uff41da"`, `"\u0430da"`, `"\ud83d\ude00"`,
+		`"ada\ud800"`, `"ada\ud801"`, `"ada\udc00"`, "\"ada\xff\"", "\"ada\xfe\"", "\"ada\xc0\x80\"", `"ada\ufffd"`,
+	} {
+		enc := base64.RawURLEncoding
+		said := enc.EncodeToString([]byte(`{"alg":"HS256"}`)) + "." + enc.EncodeToString([]byte(`{"sub":`+sub+`,"account":"ABCDEF","exp":9999999999}`))
+		p, err := v.Verify(t.Context(), said+"."+enc.EncodeToString(mac(secret, said)))
+		if err != nil {
+			if reasonOf(err) != axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED {
+				t.Errorf("%q: %v", sub, err)
+			}
+			continue
+		}
+		if other, there := taken[p.Subject]; there {
+			t.Errorf("%q and %q are one customer", sub, other)
+		}
+		taken[p.Subject] = sub
+	}
+	if len(taken) != 22 {
+		t.Errorf("%d subjects are taken, want the 22 that are text: %q", len(taken), taken)
+	}
+}
+
+// TestClaimsAndHeadersOfOtherShapes: a claim twice is what stands last (RFC 7519,
+// section 4), lists of audiences are lists, and what a head says beside the
+// algorithm and the key's id is nothing to us.
+func TestClaimsAndHeadersOfOtherShapes(t *testing.T) {
+	v := verifier(t, Config{HS256Secret: secret, Issuer: "us", Audience: "chat"})
+	const (
+		head  = `{"alg":"HS256"}`
+		sound = `"iss":"us","account":"ABCDEF","exp":9999999999`
+	)
+	for _, c := range []struct {
+		name, head, claims string
+		want               string // the subject; "": refused
+	}{
+		{"sub twice", head, `{"sub":"eve","aud":"chat",` + sound + `,"sub":"ada"}`, "ada"},
+		{"an end twice, the last is over", head, `{"sub":"ada","aud":"chat",` + sound + `,"exp":1}`, ""},
+		{"an issuer twice, the last is another", head, `{"sub":"ada","aud":"chat",` + sound + `,"iss":"them"}`, ""},
+		{"one audience of many", head, `{"sub":"ada","aud":["mail","chat"],` + sound + `}`, "ada"},
+		{"none of many audiences", head, `{"sub":"ada","aud":["mail","chats","cha","chat "],` + sound + `}`, ""},
+		{"no audience", head, `{"sub":"ada","aud":[],` + sound + `}`, ""},
+		{"an audience that is no text", head, `{"sub":"ada","aud":[["chat"]],` + sound + `}`, ""},
+		{"a subject that is a list", head, `{"sub":["ada"],"aud":"chat",` + sound + `}`, ""},
+		{"a subject that is a number", head, `{"sub":1,"aud":"chat",` + sound + `}`, ""},
+		{"no subject at all", head, `{"sub":null,"aud":"chat",` + sound + `}`, ""},
+		{"an account with a line behind it", head, `{"sub":"ada","aud":"chat",` + sound + `,"account":"ABCDEF\n"}`, ""},
+		{"an account of other letters", head, `{"sub":"ada","aud":"chat",` + sound + `,"account":"АBCDEF"}`, ""},
+		{"an end without end", head, `{"sub":"ada","aud":"chat",` + sound + `,"exp":1e400}`, ""},
+		{"an end beyond all years", head, `{"sub":"ada","aud":"chat",` + sound + `,"exp":1e300}`, ""},
+		{"something behind the claims", head, `{"sub":"ada","aud":"chat",` + sound + `}{"sub":"eve"}`, ""},
+		{"claims that are a list", head, `[]`, ""},
+		{"a huge key id", `{"alg":"HS256","kid":"` + strings.Repeat("../", 2000) + `"}`, `{"sub":"ada","aud":"chat",` + sound + `}`, "ada"},
+		{"an algorithm twice", `{"alg":"none","alg":"HS256"}`, `{"sub":"ada","aud":"chat",` + sound + `}`, "ada"},
+		{"an algorithm twice, none last", `{"alg":"HS256","alg":"none"}`, `{"sub":"ada","aud":"chat",` + sound + `}`, ""},
+		{"an algorithm in other letters", `{"alg":"hs256"}`, `{"sub":"ada","aud":"chat",` + sound + `}`, ""},
+		{"no algorithm", `{}`, `{"sub":"ada","aud":"chat",` + sound + `}`, ""},
+		{"an extension that must be known", `{"alg":"HS256","crit":[]}`, `{"sub":"ada","aud":"chat",` + sound + `}`, ""},
+	} {
+		enc := base64.RawURLEncoding
+		said := enc.EncodeToString([]byte(c.head)) + "." + enc.EncodeToString([]byte(c.claims))
+		p, err := v.Verify(t.Context(), said+"."+enc.EncodeToString(mac(secret, said)))
+		switch {
+		case err != nil && c.want != "":
+			t.Errorf("%s: %v", c.name, err)
+		case err == nil && p.Subject != c.want:
+			t.Errorf("%s: taken for %q, want %q", c.name, p.Subject, c.want)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
@@ -238,6 +239,9 @@ func (v *Verifier) principal(c *claims) (*Principal, error) {
 	switch {
 	case c.Subject == "":
 		return nil, refused("the token has no claim sub")
+	case strings.ContainsRune(c.Subject, utf8.RuneError) || strings.ContainsRune(c.AnonymousSubject, utf8.RuneError):
+		// Whatever is no text has become this character: two such customers would be one.
+		return nil, refused("the token's claim sub or anonymous_sub holds what is no text")
 	case length(c.Subject) > maxSubject:
 		return nil, refused("the token's claim sub is too long")
 	case !accountPattern.MatchString(c.Account):

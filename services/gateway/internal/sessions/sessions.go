@@ -54,6 +54,10 @@ func (r *Reader) Look(ctx context.Context, p *auth.Principal, session string) (*
 	if rec.GetSubject() != p.Subject || p.Subject == "" {
 		return nil, 0, notFound()
 	}
+	// The subject of an anonymous customer is often of his own choice.
+	if p.Anonymous && !rec.GetSession().GetAnonymous() {
+		return nil, 0, notFound()
+	}
 	return rec, revision, nil
 }
 

@@ -93,8 +93,10 @@ func (c *Client) ResolveMediaURL(address string) (string, error) {
 		return "", errors.New("the media address is malformed") // the reason would quote it
 	}
 	if u.Host == "" && u.Scheme == "" && u.Opaque == "" {
+		// The address itself must begin so, not what it stands for: behind the origin,
+		// %2F... would be a part of the host, or a user at another one.
 		store := strings.TrimSuffix(mediaBase, "/v1")
-		if strings.HasPrefix(u.Path, store+"/") {
+		if strings.HasPrefix(address, store+"/") {
 			return c.origin.String() + address, nil
 		}
 		return c.origin.String() + store + "/" + strings.TrimPrefix(address, "/"), nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -34,15 +35,26 @@ func TestMediaAddresses(t *testing.T) {
 	for _, address := range []string{
 		"https://evil.example/x", "https://cdn.example/x", "https://evilcdn.example/x", "//evil.example/x", "http://eu.axp.example/x",
 		"https://eu.axp.example@evil.example/x", "https://u:p@eu.axp.example/x", "https://eu.axp.example:8443/x", "file:///etc/passwd",
-		"javascript:alert(1)", "http://169.254.169.254/latest",
+		"javascript:alert(1)", "http://169.254.169.254/latest", "https:evil.example/x", "https:///evil.example/x", "data:text/html,x",
+		"https://eu.axp.example.evil.example/x", "https://.cdn.example.evil.example/x",
 	} {
 		if got, err := c.ResolveMediaURL(address); !errors.Is(err, axp.ErrForeignMedia) {
 			t.Errorf("%s: got %s, %v; want ErrForeignMedia", address, got, err)
 		}
 	}
-	for _, address := range []string{"", "https://%", ":"} {
+	for _, address := range []string{"", "https://%", ":", "https://eu.axp.example\\@evil.example/x"} {
 		if got, err := c.ResolveMediaURL(address); err == nil {
 			t.Errorf("%q: got %s, want an error", address, got)
+		}
+	}
+	// Whatever a relative address is made of, it stays on the account's own host.
+	for _, address := range []string{
+		"%2Fapi/media-store/@evil.example/x", "%2fapi%2fmedia-store%2f@evil.example/x", "%2Fapi/media-store/x", "@evil.example/x", ".evil.example/x", ":80@evil.example/x",
+		"///evil.example/x", "/\\evil.example/x", "\\\\evil.example/x", "/api/media-store/..//evil.example/x", "?@evil.example", "#@evil.example", ";@evil.example",
+	} {
+		got, err := c.ResolveMediaURL(address)
+		if u, parsed := url.Parse(got); err == nil && (parsed != nil || u.Host != "eu.axp.example" || u.User != nil || !strings.HasPrefix(got, "https://eu.axp.example/")) {
+			t.Errorf("%s leads to %s", address, got)
 		}
 	}
 	if _, err := c.DownloadMedia(t.Context(), "https://evil.example/x"); !errors.Is(err, axp.ErrForeignMedia) {
