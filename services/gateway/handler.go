@@ -49,10 +49,14 @@ func handler(ctx context.Context, p handlerParams) (http.Handler, error) {
 		}
 		return customer.Account, nil
 	})
+	marshaler, err := rest.NewMarshaler(ctx, p.Log, p.Providers.Meter)
+	if err != nil {
+		return nil, err
+	}
 	api, err := rest.New(ctx, p.Conn, func(r *http.Request) error {
 		_, err := p.Verifier.VerifyRequest(r)
 		return err
-	})
+	}, marshaler)
 	if err != nil {
 		return nil, err
 	}

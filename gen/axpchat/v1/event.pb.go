@@ -67,6 +67,7 @@ type Event struct {
 	//	*Event_Unknown
 	//	*Event_IdleTimeoutExpired
 	//	*Event_IdleTimeoutReset
+	//	*Event_Unshown
 	Payload       isEvent_Payload `protobuf_oneof:"payload"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -314,6 +315,15 @@ func (x *Event) GetIdleTimeoutReset() *IdleTimeoutReset {
 	return nil
 }
 
+func (x *Event) GetUnshown() *UnshownEvent {
+	if x != nil {
+		if x, ok := x.Payload.(*Event_Unshown); ok {
+			return x.Unshown
+		}
+	}
+	return nil
+}
+
 type isEvent_Payload interface {
 	isEvent_Payload()
 }
@@ -393,6 +403,11 @@ type Event_IdleTimeoutReset struct {
 	IdleTimeoutReset *IdleTimeoutReset `protobuf:"bytes,34,opt,name=idle_timeout_reset,json=idleTimeoutReset,proto3,oneof"`
 }
 
+type Event_Unshown struct {
+	// Something is in the journal here that the connector can't show, for a fault of its own.
+	Unshown *UnshownEvent `protobuf:"bytes,35,opt,name=unshown,proto3,oneof"`
+}
+
 func (*Event_SessionChanged) isEvent_Payload() {}
 
 func (*Event_EngagementCreated) isEvent_Payload() {}
@@ -422,6 +437,8 @@ func (*Event_Unknown) isEvent_Payload() {}
 func (*Event_IdleTimeoutExpired) isEvent_Payload() {}
 
 func (*Event_IdleTimeoutReset) isEvent_Payload() {}
+
+func (*Event_Unshown) isEvent_Payload() {}
 
 // The session as it now is.
 type SessionChanged struct {
@@ -1215,6 +1232,54 @@ func (x *UnknownEvent) GetRawJson() string {
 	return ""
 }
 
+// Stands in the place of an event that a fault of the connector keeps from the
+// client, after several tries. Of the event itself it has sequence and cursor alone;
+// the journal keeps it, and a version that is mended shows it to who asks again.
+type UnshownEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What kind of event it is, such as message_arrived; empty where that can't be told.
+	Kind          string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnshownEvent) Reset() {
+	*x = UnshownEvent{}
+	mi := &file_axpchat_v1_event_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnshownEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnshownEvent) ProtoMessage() {}
+
+func (x *UnshownEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_v1_event_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnshownEvent.ProtoReflect.Descriptor instead.
+func (*UnshownEvent) Descriptor() ([]byte, []int) {
+	return file_axpchat_v1_event_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *UnshownEvent) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
 // The idle timeout of a chat has expired: the official Chat SDK's
 // IDLE_TIMEOUT_EXPIRED. Any act of the customer takes it back: a message, new
 // session parameters, a keep-alive. A stream that is merely open does not.
@@ -1232,7 +1297,7 @@ type IdleTimeoutExpired struct {
 
 func (x *IdleTimeoutExpired) Reset() {
 	*x = IdleTimeoutExpired{}
-	mi := &file_axpchat_v1_event_proto_msgTypes[10]
+	mi := &file_axpchat_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1244,7 +1309,7 @@ func (x *IdleTimeoutExpired) String() string {
 func (*IdleTimeoutExpired) ProtoMessage() {}
 
 func (x *IdleTimeoutExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_event_proto_msgTypes[10]
+	mi := &file_axpchat_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1257,7 +1322,7 @@ func (x *IdleTimeoutExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdleTimeoutExpired.ProtoReflect.Descriptor instead.
 func (*IdleTimeoutExpired) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_axpchat_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *IdleTimeoutExpired) GetEngagementId() string {
@@ -1292,7 +1357,7 @@ type IdleTimeoutReset struct {
 
 func (x *IdleTimeoutReset) Reset() {
 	*x = IdleTimeoutReset{}
-	mi := &file_axpchat_v1_event_proto_msgTypes[11]
+	mi := &file_axpchat_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1369,7 @@ func (x *IdleTimeoutReset) String() string {
 func (*IdleTimeoutReset) ProtoMessage() {}
 
 func (x *IdleTimeoutReset) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_v1_event_proto_msgTypes[11]
+	mi := &file_axpchat_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1382,7 @@ func (x *IdleTimeoutReset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdleTimeoutReset.ProtoReflect.Descriptor instead.
 func (*IdleTimeoutReset) Descriptor() ([]byte, []int) {
-	return file_axpchat_v1_event_proto_rawDescGZIP(), []int{11}
+	return file_axpchat_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *IdleTimeoutReset) GetEngagementId() string {
@@ -1332,7 +1397,7 @@ var File_axpchat_v1_event_proto protoreflect.FileDescriptor
 const file_axpchat_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"\x16axpchat/v1/event.proto\x12\n" +
-	"axpchat.v1\x1a\x1baxpchat/v1/engagement.proto\x1a\x18axpchat/v1/message.proto\x1a\x18axpchat/v1/session.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xde\v\n" +
+	"axpchat.v1\x1a\x1baxpchat/v1/engagement.proto\x1a\x18axpchat/v1/message.proto\x1a\x18axpchat/v1/session.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\f\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x19\n" +
@@ -1364,7 +1429,8 @@ const file_axpchat_v1_event_proto_rawDesc = "" +
 	"\x06typing\x18\x1f \x01(\v2\x12.axpchat.v1.TypingH\x00R\x06typing\x124\n" +
 	"\aunknown\x18  \x01(\v2\x18.axpchat.v1.UnknownEventH\x00R\aunknown\x12R\n" +
 	"\x14idle_timeout_expired\x18! \x01(\v2\x1e.axpchat.v1.IdleTimeoutExpiredH\x00R\x12idleTimeoutExpired\x12L\n" +
-	"\x12idle_timeout_reset\x18\" \x01(\v2\x1c.axpchat.v1.IdleTimeoutResetH\x00R\x10idleTimeoutResetB\t\n" +
+	"\x12idle_timeout_reset\x18\" \x01(\v2\x1c.axpchat.v1.IdleTimeoutResetH\x00R\x10idleTimeoutReset\x124\n" +
+	"\aunshown\x18# \x01(\v2\x18.axpchat.v1.UnshownEventH\x00R\aunshownB\t\n" +
 	"\apayload\"?\n" +
 	"\x0eSessionChanged\x12-\n" +
 	"\asession\x18\x01 \x01(\v2\x13.axpchat.v1.SessionR\asession\"\xe3\x06\n" +
@@ -1445,7 +1511,9 @@ const file_axpchat_v1_event_proto_rawDesc = "" +
 	"\fUnknownEvent\x12\x1d\n" +
 	"\n" +
 	"event_type\x18\x01 \x01(\tR\teventType\x12\x19\n" +
-	"\braw_json\x18\x02 \x01(\tR\arawJson\"\xbc\x01\n" +
+	"\braw_json\x18\x02 \x01(\tR\arawJson\"\"\n" +
+	"\fUnshownEvent\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\"\xbc\x01\n" +
 	"\x12IdleTimeoutExpired\x12#\n" +
 	"\rengagement_id\x18\x01 \x01(\tR\fengagementId\x12<\n" +
 	"\fgrace_period\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\vgracePeriod\x12C\n" +
@@ -1469,7 +1537,7 @@ func file_axpchat_v1_event_proto_rawDescGZIP() []byte {
 	return file_axpchat_v1_event_proto_rawDescData
 }
 
-var file_axpchat_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_axpchat_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_axpchat_v1_event_proto_goTypes = []any{
 	(*Event)(nil),                 // 0: axpchat.v1.Event
 	(*SessionChanged)(nil),        // 1: axpchat.v1.SessionChanged
@@ -1481,24 +1549,25 @@ var file_axpchat_v1_event_proto_goTypes = []any{
 	(*MessageStatusChanged)(nil),  // 7: axpchat.v1.MessageStatusChanged
 	(*Typing)(nil),                // 8: axpchat.v1.Typing
 	(*UnknownEvent)(nil),          // 9: axpchat.v1.UnknownEvent
-	(*IdleTimeoutExpired)(nil),    // 10: axpchat.v1.IdleTimeoutExpired
-	(*IdleTimeoutReset)(nil),      // 11: axpchat.v1.IdleTimeoutReset
-	nil,                           // 12: axpchat.v1.EngagementCreated.CustomerIdentifiersEntry
-	nil,                           // 13: axpchat.v1.EngagementCreated.EngagementParametersEntry
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*Message)(nil),               // 15: axpchat.v1.Message
-	(*Session)(nil),               // 16: axpchat.v1.Session
-	(*Engagement)(nil),            // 17: axpchat.v1.Engagement
-	(CloseReason)(0),              // 18: axpchat.v1.CloseReason
-	(*Participant)(nil),           // 19: axpchat.v1.Participant
-	(MessageStatus)(0),            // 20: axpchat.v1.MessageStatus
-	(*MessageFailure)(nil),        // 21: axpchat.v1.MessageFailure
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
-	(*IdentifierValues)(nil),      // 23: axpchat.v1.IdentifierValues
+	(*UnshownEvent)(nil),          // 10: axpchat.v1.UnshownEvent
+	(*IdleTimeoutExpired)(nil),    // 11: axpchat.v1.IdleTimeoutExpired
+	(*IdleTimeoutReset)(nil),      // 12: axpchat.v1.IdleTimeoutReset
+	nil,                           // 13: axpchat.v1.EngagementCreated.CustomerIdentifiersEntry
+	nil,                           // 14: axpchat.v1.EngagementCreated.EngagementParametersEntry
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*Message)(nil),               // 16: axpchat.v1.Message
+	(*Session)(nil),               // 17: axpchat.v1.Session
+	(*Engagement)(nil),            // 18: axpchat.v1.Engagement
+	(CloseReason)(0),              // 19: axpchat.v1.CloseReason
+	(*Participant)(nil),           // 20: axpchat.v1.Participant
+	(MessageStatus)(0),            // 21: axpchat.v1.MessageStatus
+	(*MessageFailure)(nil),        // 22: axpchat.v1.MessageFailure
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(*IdentifierValues)(nil),      // 24: axpchat.v1.IdentifierValues
 }
 var file_axpchat_v1_event_proto_depIdxs = []int32{
-	14, // 0: axpchat.v1.Event.event_time:type_name -> google.protobuf.Timestamp
-	14, // 1: axpchat.v1.Event.receive_time:type_name -> google.protobuf.Timestamp
+	15, // 0: axpchat.v1.Event.event_time:type_name -> google.protobuf.Timestamp
+	15, // 1: axpchat.v1.Event.receive_time:type_name -> google.protobuf.Timestamp
 	1,  // 2: axpchat.v1.Event.session_changed:type_name -> axpchat.v1.SessionChanged
 	2,  // 3: axpchat.v1.Event.engagement_created:type_name -> axpchat.v1.EngagementCreated
 	3,  // 4: axpchat.v1.Event.engagement_active:type_name -> axpchat.v1.EngagementActive
@@ -1506,33 +1575,34 @@ var file_axpchat_v1_event_proto_depIdxs = []int32{
 	5,  // 6: axpchat.v1.Event.engagement_error:type_name -> axpchat.v1.EngagementError
 	6,  // 7: axpchat.v1.Event.participant_added:type_name -> axpchat.v1.ParticipantChanged
 	6,  // 8: axpchat.v1.Event.participant_disconnected:type_name -> axpchat.v1.ParticipantChanged
-	15, // 9: axpchat.v1.Event.message_accepted:type_name -> axpchat.v1.Message
+	16, // 9: axpchat.v1.Event.message_accepted:type_name -> axpchat.v1.Message
 	7,  // 10: axpchat.v1.Event.message_status_changed:type_name -> axpchat.v1.MessageStatusChanged
-	15, // 11: axpchat.v1.Event.message_delivered:type_name -> axpchat.v1.Message
-	15, // 12: axpchat.v1.Event.message_arrived:type_name -> axpchat.v1.Message
+	16, // 11: axpchat.v1.Event.message_delivered:type_name -> axpchat.v1.Message
+	16, // 12: axpchat.v1.Event.message_arrived:type_name -> axpchat.v1.Message
 	8,  // 13: axpchat.v1.Event.typing:type_name -> axpchat.v1.Typing
 	9,  // 14: axpchat.v1.Event.unknown:type_name -> axpchat.v1.UnknownEvent
-	10, // 15: axpchat.v1.Event.idle_timeout_expired:type_name -> axpchat.v1.IdleTimeoutExpired
-	11, // 16: axpchat.v1.Event.idle_timeout_reset:type_name -> axpchat.v1.IdleTimeoutReset
-	16, // 17: axpchat.v1.SessionChanged.session:type_name -> axpchat.v1.Session
-	12, // 18: axpchat.v1.EngagementCreated.customer_identifiers:type_name -> axpchat.v1.EngagementCreated.CustomerIdentifiersEntry
-	13, // 19: axpchat.v1.EngagementCreated.engagement_parameters:type_name -> axpchat.v1.EngagementCreated.EngagementParametersEntry
-	17, // 20: axpchat.v1.EngagementActive.engagement:type_name -> axpchat.v1.Engagement
-	18, // 21: axpchat.v1.EngagementTerminated.reason:type_name -> axpchat.v1.CloseReason
-	17, // 22: axpchat.v1.EngagementTerminated.engagement:type_name -> axpchat.v1.Engagement
-	19, // 23: axpchat.v1.ParticipantChanged.participant:type_name -> axpchat.v1.Participant
-	20, // 24: axpchat.v1.MessageStatusChanged.status:type_name -> axpchat.v1.MessageStatus
-	21, // 25: axpchat.v1.MessageStatusChanged.failure:type_name -> axpchat.v1.MessageFailure
-	19, // 26: axpchat.v1.Typing.sender:type_name -> axpchat.v1.Participant
-	19, // 27: axpchat.v1.Typing.external_recipients:type_name -> axpchat.v1.Participant
-	22, // 28: axpchat.v1.IdleTimeoutExpired.grace_period:type_name -> google.protobuf.Duration
-	14, // 29: axpchat.v1.IdleTimeoutExpired.disconnect_time:type_name -> google.protobuf.Timestamp
-	23, // 30: axpchat.v1.EngagementCreated.CustomerIdentifiersEntry.value:type_name -> axpchat.v1.IdentifierValues
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	11, // 15: axpchat.v1.Event.idle_timeout_expired:type_name -> axpchat.v1.IdleTimeoutExpired
+	12, // 16: axpchat.v1.Event.idle_timeout_reset:type_name -> axpchat.v1.IdleTimeoutReset
+	10, // 17: axpchat.v1.Event.unshown:type_name -> axpchat.v1.UnshownEvent
+	17, // 18: axpchat.v1.SessionChanged.session:type_name -> axpchat.v1.Session
+	13, // 19: axpchat.v1.EngagementCreated.customer_identifiers:type_name -> axpchat.v1.EngagementCreated.CustomerIdentifiersEntry
+	14, // 20: axpchat.v1.EngagementCreated.engagement_parameters:type_name -> axpchat.v1.EngagementCreated.EngagementParametersEntry
+	18, // 21: axpchat.v1.EngagementActive.engagement:type_name -> axpchat.v1.Engagement
+	19, // 22: axpchat.v1.EngagementTerminated.reason:type_name -> axpchat.v1.CloseReason
+	18, // 23: axpchat.v1.EngagementTerminated.engagement:type_name -> axpchat.v1.Engagement
+	20, // 24: axpchat.v1.ParticipantChanged.participant:type_name -> axpchat.v1.Participant
+	21, // 25: axpchat.v1.MessageStatusChanged.status:type_name -> axpchat.v1.MessageStatus
+	22, // 26: axpchat.v1.MessageStatusChanged.failure:type_name -> axpchat.v1.MessageFailure
+	20, // 27: axpchat.v1.Typing.sender:type_name -> axpchat.v1.Participant
+	20, // 28: axpchat.v1.Typing.external_recipients:type_name -> axpchat.v1.Participant
+	23, // 29: axpchat.v1.IdleTimeoutExpired.grace_period:type_name -> google.protobuf.Duration
+	15, // 30: axpchat.v1.IdleTimeoutExpired.disconnect_time:type_name -> google.protobuf.Timestamp
+	24, // 31: axpchat.v1.EngagementCreated.CustomerIdentifiersEntry.value:type_name -> axpchat.v1.IdentifierValues
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_axpchat_v1_event_proto_init() }
@@ -1559,6 +1629,7 @@ func file_axpchat_v1_event_proto_init() {
 		(*Event_Unknown)(nil),
 		(*Event_IdleTimeoutExpired)(nil),
 		(*Event_IdleTimeoutReset)(nil),
+		(*Event_Unshown)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1566,7 +1637,7 @@ func file_axpchat_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_axpchat_v1_event_proto_rawDesc), len(file_axpchat_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -155,6 +155,107 @@ func (x *UnroutedRecord) GetCause() string {
 	return ""
 }
 
+// One entry of the stream ASIDE, on chat.aside.<stream>.<account>.<session>: what
+// the orchestrator could not work for a fault of its own, or could not read.
+type AsideRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it came from: the subject, and the sequence in its stream.
+	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	// See subject.
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// When it was stored there.
+	StoreTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=store_time,json=storeTime,proto3" json:"store_time,omitempty"`
+	// What it held, as it was.
+	Data []byte `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	// Why it was set aside.
+	Cause string `protobuf:"bytes,5,opt,name=cause,proto3" json:"cause,omitempty"`
+	// Version of the connector that could not work it.
+	Version string `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
+	// When it was set aside.
+	AsideTime     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=aside_time,json=asideTime,proto3" json:"aside_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AsideRecord) Reset() {
+	*x = AsideRecord{}
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AsideRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AsideRecord) ProtoMessage() {}
+
+func (x *AsideRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AsideRecord.ProtoReflect.Descriptor instead.
+func (*AsideRecord) Descriptor() ([]byte, []int) {
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AsideRecord) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *AsideRecord) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *AsideRecord) GetStoreTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StoreTime
+	}
+	return nil
+}
+
+func (x *AsideRecord) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *AsideRecord) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *AsideRecord) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *AsideRecord) GetAsideTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsideTime
+	}
+	return nil
+}
+
 // One entry of the stream OUTBOX: a customer's message on its way to AXP, on
 // chat.outbox.<partition>.<account>.<session>.
 type OutboxEntry struct {
@@ -182,7 +283,7 @@ type OutboxEntry struct {
 
 func (x *OutboxEntry) Reset() {
 	*x = OutboxEntry{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[2]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -194,7 +295,7 @@ func (x *OutboxEntry) String() string {
 func (*OutboxEntry) ProtoMessage() {}
 
 func (x *OutboxEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[2]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -207,7 +308,7 @@ func (x *OutboxEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxEntry.ProtoReflect.Descriptor instead.
 func (*OutboxEntry) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{2}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *OutboxEntry) GetCommand() isOutboxEntry_Command {
@@ -301,7 +402,7 @@ type OutboxMessage struct {
 
 func (x *OutboxMessage) Reset() {
 	*x = OutboxMessage{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[3]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +414,7 @@ func (x *OutboxMessage) String() string {
 func (*OutboxMessage) ProtoMessage() {}
 
 func (x *OutboxMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[3]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,7 +427,7 @@ func (x *OutboxMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxMessage.ProtoReflect.Descriptor instead.
 func (*OutboxMessage) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{3}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *OutboxMessage) GetMessageId() string {
@@ -354,7 +455,7 @@ type OutboxEnd struct {
 
 func (x *OutboxEnd) Reset() {
 	*x = OutboxEnd{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[4]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -366,7 +467,7 @@ func (x *OutboxEnd) String() string {
 func (*OutboxEnd) ProtoMessage() {}
 
 func (x *OutboxEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[4]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -379,7 +480,7 @@ func (x *OutboxEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxEnd.ProtoReflect.Descriptor instead.
 func (*OutboxEnd) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{4}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *OutboxEnd) GetReason() v1.CloseReason {
@@ -431,7 +532,7 @@ type SessionRecord struct {
 
 func (x *SessionRecord) Reset() {
 	*x = SessionRecord{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[5]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -443,7 +544,7 @@ func (x *SessionRecord) String() string {
 func (*SessionRecord) ProtoMessage() {}
 
 func (x *SessionRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[5]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -456,7 +557,7 @@ func (x *SessionRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRecord.ProtoReflect.Descriptor instead.
 func (*SessionRecord) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{5}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SessionRecord) GetSession() *v1.Session {
@@ -602,7 +703,7 @@ type EngagementRecord struct {
 
 func (x *EngagementRecord) Reset() {
 	*x = EngagementRecord{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[6]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -614,7 +715,7 @@ func (x *EngagementRecord) String() string {
 func (*EngagementRecord) ProtoMessage() {}
 
 func (x *EngagementRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[6]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -627,7 +728,7 @@ func (x *EngagementRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngagementRecord.ProtoReflect.Descriptor instead.
 func (*EngagementRecord) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{6}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *EngagementRecord) GetEngagement() *v1.Engagement {
@@ -720,7 +821,7 @@ type LeftDialog struct {
 
 func (x *LeftDialog) Reset() {
 	*x = LeftDialog{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[7]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -732,7 +833,7 @@ func (x *LeftDialog) String() string {
 func (*LeftDialog) ProtoMessage() {}
 
 func (x *LeftDialog) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[7]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -745,7 +846,7 @@ func (x *LeftDialog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeftDialog.ProtoReflect.Descriptor instead.
 func (*LeftDialog) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{7}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LeftDialog) GetAxpEngagementId() string {
@@ -776,7 +877,7 @@ type SecretAgreement struct {
 
 func (x *SecretAgreement) Reset() {
 	*x = SecretAgreement{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[8]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +889,7 @@ func (x *SecretAgreement) String() string {
 func (*SecretAgreement) ProtoMessage() {}
 
 func (x *SecretAgreement) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[8]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +902,7 @@ func (x *SecretAgreement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretAgreement.ProtoReflect.Descriptor instead.
 func (*SecretAgreement) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{8}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SecretAgreement) GetCurrent() string {
@@ -838,7 +939,7 @@ type SecretReport struct {
 
 func (x *SecretReport) Reset() {
 	*x = SecretReport{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[9]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +951,7 @@ func (x *SecretReport) String() string {
 func (*SecretReport) ProtoMessage() {}
 
 func (x *SecretReport) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[9]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +964,7 @@ func (x *SecretReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretReport.ProtoReflect.Descriptor instead.
 func (*SecretReport) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{9}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SecretReport) GetReplica() string {
@@ -916,7 +1017,7 @@ type IndexRecord struct {
 
 func (x *IndexRecord) Reset() {
 	*x = IndexRecord{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[10]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1029,7 @@ func (x *IndexRecord) String() string {
 func (*IndexRecord) ProtoMessage() {}
 
 func (x *IndexRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[10]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1042,7 @@ func (x *IndexRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IndexRecord.ProtoReflect.Descriptor instead.
 func (*IndexRecord) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{10}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *IndexRecord) GetAccount() string {
@@ -980,7 +1081,7 @@ type SentRecord struct {
 
 func (x *SentRecord) Reset() {
 	*x = SentRecord{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[11]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -992,7 +1093,7 @@ func (x *SentRecord) String() string {
 func (*SentRecord) ProtoMessage() {}
 
 func (x *SentRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[11]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1005,7 +1106,7 @@ func (x *SentRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SentRecord.ProtoReflect.Descriptor instead.
 func (*SentRecord) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{11}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SentRecord) GetContentHash() []byte {
@@ -1058,7 +1159,7 @@ type TicketRecord struct {
 
 func (x *TicketRecord) Reset() {
 	*x = TicketRecord{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[12]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1171,7 @@ func (x *TicketRecord) String() string {
 func (*TicketRecord) ProtoMessage() {}
 
 func (x *TicketRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[12]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1184,7 @@ func (x *TicketRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TicketRecord.ProtoReflect.Descriptor instead.
 func (*TicketRecord) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{12}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TicketRecord) GetAccount() string {
@@ -1170,7 +1271,7 @@ type UsageReport struct {
 
 func (x *UsageReport) Reset() {
 	*x = UsageReport{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[13]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1283,7 @@ func (x *UsageReport) String() string {
 func (*UsageReport) ProtoMessage() {}
 
 func (x *UsageReport) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[13]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1296,7 @@ func (x *UsageReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageReport.ProtoReflect.Descriptor instead.
 func (*UsageReport) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{13}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UsageReport) GetPod() string {
@@ -1236,7 +1337,7 @@ type AccountUsage struct {
 
 func (x *AccountUsage) Reset() {
 	*x = AccountUsage{}
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[14]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1349,7 @@ func (x *AccountUsage) String() string {
 func (*AccountUsage) ProtoMessage() {}
 
 func (x *AccountUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_axpchat_bus_v1_record_proto_msgTypes[14]
+	mi := &file_axpchat_bus_v1_record_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1362,7 @@ func (x *AccountUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountUsage.ProtoReflect.Descriptor instead.
 func (*AccountUsage) Descriptor() ([]byte, []int) {
-	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{14}
+	return file_axpchat_bus_v1_record_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AccountUsage) GetAccount() string {
@@ -1325,7 +1426,17 @@ const file_axpchat_bus_v1_record_proto_rawDesc = "" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x10\n" +
 	"\x03raw\x18\x02 \x01(\fR\x03raw\x12=\n" +
 	"\freceive_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x14\n" +
-	"\x05cause\x18\x04 \x01(\tR\x05cause\"\xc9\x02\n" +
+	"\x05cause\x18\x04 \x01(\tR\x05cause\"\xfd\x01\n" +
+	"\vAsideRecord\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x129\n" +
+	"\n" +
+	"store_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstoreTime\x12\x12\n" +
+	"\x04data\x18\x04 \x01(\fR\x04data\x12\x14\n" +
+	"\x05cause\x18\x05 \x01(\tR\x05cause\x12\x18\n" +
+	"\aversion\x18\x06 \x01(\tR\aversion\x129\n" +
+	"\n" +
+	"aside_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tasideTime\"\xc9\x02\n" +
 	"\vOutboxEntry\x129\n" +
 	"\amessage\x18\x01 \x01(\v2\x1d.axpchat.bus.v1.OutboxMessageH\x00R\amessage\x12-\n" +
 	"\x03end\x18\x02 \x01(\v2\x19.axpchat.bus.v1.OutboxEndH\x00R\x03end\x12\x18\n" +
@@ -1450,67 +1561,70 @@ func file_axpchat_bus_v1_record_proto_rawDescGZIP() []byte {
 	return file_axpchat_bus_v1_record_proto_rawDescData
 }
 
-var file_axpchat_bus_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_axpchat_bus_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_axpchat_bus_v1_record_proto_goTypes = []any{
 	(*EventRecord)(nil),                 // 0: axpchat.bus.v1.EventRecord
 	(*UnroutedRecord)(nil),              // 1: axpchat.bus.v1.UnroutedRecord
-	(*OutboxEntry)(nil),                 // 2: axpchat.bus.v1.OutboxEntry
-	(*OutboxMessage)(nil),               // 3: axpchat.bus.v1.OutboxMessage
-	(*OutboxEnd)(nil),                   // 4: axpchat.bus.v1.OutboxEnd
-	(*SessionRecord)(nil),               // 5: axpchat.bus.v1.SessionRecord
-	(*EngagementRecord)(nil),            // 6: axpchat.bus.v1.EngagementRecord
-	(*LeftDialog)(nil),                  // 7: axpchat.bus.v1.LeftDialog
-	(*SecretAgreement)(nil),             // 8: axpchat.bus.v1.SecretAgreement
-	(*SecretReport)(nil),                // 9: axpchat.bus.v1.SecretReport
-	(*IndexRecord)(nil),                 // 10: axpchat.bus.v1.IndexRecord
-	(*SentRecord)(nil),                  // 11: axpchat.bus.v1.SentRecord
-	(*TicketRecord)(nil),                // 12: axpchat.bus.v1.TicketRecord
-	(*UsageReport)(nil),                 // 13: axpchat.bus.v1.UsageReport
-	(*AccountUsage)(nil),                // 14: axpchat.bus.v1.AccountUsage
-	nil,                                 // 15: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
-	nil,                                 // 16: axpchat.bus.v1.TicketRecord.IdentifiersEntry
-	(*v1.Event)(nil),                    // 17: axpchat.v1.Event
-	(*timestamppb.Timestamp)(nil),       // 18: google.protobuf.Timestamp
-	(*v1.SendMessageRequest)(nil),       // 19: axpchat.v1.SendMessageRequest
-	(v1.CloseReason)(0),                 // 20: axpchat.v1.CloseReason
-	(*v1.Session)(nil),                  // 21: axpchat.v1.Session
-	(*v1.Engagement)(nil),               // 22: axpchat.v1.Engagement
-	(v1.TicketUse)(0),                   // 23: axpchat.v1.TicketUse
-	(*v1.CustomerIdentifierValues)(nil), // 24: axpchat.v1.CustomerIdentifierValues
+	(*AsideRecord)(nil),                 // 2: axpchat.bus.v1.AsideRecord
+	(*OutboxEntry)(nil),                 // 3: axpchat.bus.v1.OutboxEntry
+	(*OutboxMessage)(nil),               // 4: axpchat.bus.v1.OutboxMessage
+	(*OutboxEnd)(nil),                   // 5: axpchat.bus.v1.OutboxEnd
+	(*SessionRecord)(nil),               // 6: axpchat.bus.v1.SessionRecord
+	(*EngagementRecord)(nil),            // 7: axpchat.bus.v1.EngagementRecord
+	(*LeftDialog)(nil),                  // 8: axpchat.bus.v1.LeftDialog
+	(*SecretAgreement)(nil),             // 9: axpchat.bus.v1.SecretAgreement
+	(*SecretReport)(nil),                // 10: axpchat.bus.v1.SecretReport
+	(*IndexRecord)(nil),                 // 11: axpchat.bus.v1.IndexRecord
+	(*SentRecord)(nil),                  // 12: axpchat.bus.v1.SentRecord
+	(*TicketRecord)(nil),                // 13: axpchat.bus.v1.TicketRecord
+	(*UsageReport)(nil),                 // 14: axpchat.bus.v1.UsageReport
+	(*AccountUsage)(nil),                // 15: axpchat.bus.v1.AccountUsage
+	nil,                                 // 16: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
+	nil,                                 // 17: axpchat.bus.v1.TicketRecord.IdentifiersEntry
+	(*v1.Event)(nil),                    // 18: axpchat.v1.Event
+	(*timestamppb.Timestamp)(nil),       // 19: google.protobuf.Timestamp
+	(*v1.SendMessageRequest)(nil),       // 20: axpchat.v1.SendMessageRequest
+	(v1.CloseReason)(0),                 // 21: axpchat.v1.CloseReason
+	(*v1.Session)(nil),                  // 22: axpchat.v1.Session
+	(*v1.Engagement)(nil),               // 23: axpchat.v1.Engagement
+	(v1.TicketUse)(0),                   // 24: axpchat.v1.TicketUse
+	(*v1.CustomerIdentifierValues)(nil), // 25: axpchat.v1.CustomerIdentifierValues
 }
 var file_axpchat_bus_v1_record_proto_depIdxs = []int32{
-	17, // 0: axpchat.bus.v1.EventRecord.event:type_name -> axpchat.v1.Event
-	18, // 1: axpchat.bus.v1.UnroutedRecord.receive_time:type_name -> google.protobuf.Timestamp
-	3,  // 2: axpchat.bus.v1.OutboxEntry.message:type_name -> axpchat.bus.v1.OutboxMessage
-	4,  // 3: axpchat.bus.v1.OutboxEntry.end:type_name -> axpchat.bus.v1.OutboxEnd
-	18, // 4: axpchat.bus.v1.OutboxEntry.accept_time:type_name -> google.protobuf.Timestamp
-	19, // 5: axpchat.bus.v1.OutboxMessage.request:type_name -> axpchat.v1.SendMessageRequest
-	20, // 6: axpchat.bus.v1.OutboxEnd.reason:type_name -> axpchat.v1.CloseReason
-	21, // 7: axpchat.bus.v1.SessionRecord.session:type_name -> axpchat.v1.Session
-	18, // 8: axpchat.bus.v1.SessionRecord.attempt_time:type_name -> google.protobuf.Timestamp
-	18, // 9: axpchat.bus.v1.SessionRecord.activity_time:type_name -> google.protobuf.Timestamp
-	18, // 10: axpchat.bus.v1.SessionRecord.presence_time:type_name -> google.protobuf.Timestamp
-	18, // 11: axpchat.bus.v1.SessionRecord.idle_warn_time:type_name -> google.protobuf.Timestamp
-	18, // 12: axpchat.bus.v1.SessionRecord.flush_time:type_name -> google.protobuf.Timestamp
-	22, // 13: axpchat.bus.v1.EngagementRecord.engagement:type_name -> axpchat.v1.Engagement
-	18, // 14: axpchat.bus.v1.EngagementRecord.attempt_time:type_name -> google.protobuf.Timestamp
-	15, // 15: axpchat.bus.v1.EngagementRecord.connection_times:type_name -> axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
-	18, // 16: axpchat.bus.v1.EngagementRecord.untold_active_time:type_name -> google.protobuf.Timestamp
-	18, // 17: axpchat.bus.v1.EngagementRecord.untold_end_time:type_name -> google.protobuf.Timestamp
-	7,  // 18: axpchat.bus.v1.EngagementRecord.left_dialogs:type_name -> axpchat.bus.v1.LeftDialog
-	18, // 19: axpchat.bus.v1.SentRecord.accept_time:type_name -> google.protobuf.Timestamp
-	23, // 20: axpchat.bus.v1.TicketRecord.use:type_name -> axpchat.v1.TicketUse
-	18, // 21: axpchat.bus.v1.TicketRecord.token_expire_time:type_name -> google.protobuf.Timestamp
-	16, // 22: axpchat.bus.v1.TicketRecord.identifiers:type_name -> axpchat.bus.v1.TicketRecord.IdentifiersEntry
-	18, // 23: axpchat.bus.v1.TicketRecord.expire_time:type_name -> google.protobuf.Timestamp
-	14, // 24: axpchat.bus.v1.UsageReport.accounts:type_name -> axpchat.bus.v1.AccountUsage
-	18, // 25: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry.value:type_name -> google.protobuf.Timestamp
-	24, // 26: axpchat.bus.v1.TicketRecord.IdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	18, // 0: axpchat.bus.v1.EventRecord.event:type_name -> axpchat.v1.Event
+	19, // 1: axpchat.bus.v1.UnroutedRecord.receive_time:type_name -> google.protobuf.Timestamp
+	19, // 2: axpchat.bus.v1.AsideRecord.store_time:type_name -> google.protobuf.Timestamp
+	19, // 3: axpchat.bus.v1.AsideRecord.aside_time:type_name -> google.protobuf.Timestamp
+	4,  // 4: axpchat.bus.v1.OutboxEntry.message:type_name -> axpchat.bus.v1.OutboxMessage
+	5,  // 5: axpchat.bus.v1.OutboxEntry.end:type_name -> axpchat.bus.v1.OutboxEnd
+	19, // 6: axpchat.bus.v1.OutboxEntry.accept_time:type_name -> google.protobuf.Timestamp
+	20, // 7: axpchat.bus.v1.OutboxMessage.request:type_name -> axpchat.v1.SendMessageRequest
+	21, // 8: axpchat.bus.v1.OutboxEnd.reason:type_name -> axpchat.v1.CloseReason
+	22, // 9: axpchat.bus.v1.SessionRecord.session:type_name -> axpchat.v1.Session
+	19, // 10: axpchat.bus.v1.SessionRecord.attempt_time:type_name -> google.protobuf.Timestamp
+	19, // 11: axpchat.bus.v1.SessionRecord.activity_time:type_name -> google.protobuf.Timestamp
+	19, // 12: axpchat.bus.v1.SessionRecord.presence_time:type_name -> google.protobuf.Timestamp
+	19, // 13: axpchat.bus.v1.SessionRecord.idle_warn_time:type_name -> google.protobuf.Timestamp
+	19, // 14: axpchat.bus.v1.SessionRecord.flush_time:type_name -> google.protobuf.Timestamp
+	23, // 15: axpchat.bus.v1.EngagementRecord.engagement:type_name -> axpchat.v1.Engagement
+	19, // 16: axpchat.bus.v1.EngagementRecord.attempt_time:type_name -> google.protobuf.Timestamp
+	16, // 17: axpchat.bus.v1.EngagementRecord.connection_times:type_name -> axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry
+	19, // 18: axpchat.bus.v1.EngagementRecord.untold_active_time:type_name -> google.protobuf.Timestamp
+	19, // 19: axpchat.bus.v1.EngagementRecord.untold_end_time:type_name -> google.protobuf.Timestamp
+	8,  // 20: axpchat.bus.v1.EngagementRecord.left_dialogs:type_name -> axpchat.bus.v1.LeftDialog
+	19, // 21: axpchat.bus.v1.SentRecord.accept_time:type_name -> google.protobuf.Timestamp
+	24, // 22: axpchat.bus.v1.TicketRecord.use:type_name -> axpchat.v1.TicketUse
+	19, // 23: axpchat.bus.v1.TicketRecord.token_expire_time:type_name -> google.protobuf.Timestamp
+	17, // 24: axpchat.bus.v1.TicketRecord.identifiers:type_name -> axpchat.bus.v1.TicketRecord.IdentifiersEntry
+	19, // 25: axpchat.bus.v1.TicketRecord.expire_time:type_name -> google.protobuf.Timestamp
+	15, // 26: axpchat.bus.v1.UsageReport.accounts:type_name -> axpchat.bus.v1.AccountUsage
+	19, // 27: axpchat.bus.v1.EngagementRecord.ConnectionTimesEntry.value:type_name -> google.protobuf.Timestamp
+	25, // 28: axpchat.bus.v1.TicketRecord.IdentifiersEntry.value:type_name -> axpchat.v1.CustomerIdentifierValues
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_axpchat_bus_v1_record_proto_init() }
@@ -1518,7 +1632,7 @@ func file_axpchat_bus_v1_record_proto_init() {
 	if File_axpchat_bus_v1_record_proto != nil {
 		return
 	}
-	file_axpchat_bus_v1_record_proto_msgTypes[2].OneofWrappers = []any{
+	file_axpchat_bus_v1_record_proto_msgTypes[3].OneofWrappers = []any{
 		(*OutboxEntry_Message)(nil),
 		(*OutboxEntry_End)(nil),
 	}
@@ -1528,7 +1642,7 @@ func file_axpchat_bus_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_axpchat_bus_v1_record_proto_rawDesc), len(file_axpchat_bus_v1_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

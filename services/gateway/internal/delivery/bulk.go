@@ -203,9 +203,7 @@ func (e *Engine) scan(part []reading) error {
 			return err
 		}
 		if subs := bySubject[msg.Subject()]; len(subs) > 0 {
-			if bySubject[msg.Subject()], err = e.serve(subs, msg, meta.Sequence.Stream); err != nil {
-				return err
-			}
+			bySubject[msg.Subject()] = e.serve(subs, msg, meta.Sequence.Stream)
 		}
 		if meta.Sequence.Stream >= last || meta.NumPending == 0 {
 			return nil
@@ -215,12 +213,8 @@ func (e *Engine) scan(part []reading) error {
 
 // serve hands one message of a pass to the session's subscriptions and returns
 // those that had room for it.
-func (e *Engine) serve(subs []*Subscription, msg jetstream.Msg, seq uint64) ([]*Subscription, error) {
-	rec, err := bus.DecodeRecord(msg.Data())
-	if err != nil {
-		return nil, err
-	}
-	it := newItem(bus.StoredEvent{Sequence: seq, Record: rec}, subs[0].start.epoch, subs[0].key)
+func (e *Engine) serve(subs []*Subscription, msg jetstream.Msg, seq uint64) []*Subscription {
+	it := e.item(bus.Stored(seq, msg.Data()), subs[0].start.epoch, subs[0].key)
 	e.metrics.caughtUp(e.ctx, 1)
 	return slices.DeleteFunc(subs, func(s *Subscription) bool {
 		s.mu.Lock()
@@ -230,5 +224,5 @@ func (e *Engine) serve(subs []*Subscription, msg jetstream.Msg, seq uint64) ([]*
 		}
 		s.splice.advance(it)
 		return false
-	}), nil
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/gateway/internal/unshown"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/internal/kit/panics"
@@ -35,6 +36,8 @@ type Engine struct {
 	log     *slog.Logger
 	metrics metrics
 	panics  *panics.Watch
+	unshown *unshown.Teller
+	render  func(bus.StoredEvent, string, bus.SessionKey) item
 	ctx     context.Context //nolint:containedctx // the life of the engine, which its subscriptions share
 	cancel  context.CancelFunc
 	turns   chan struct{} // one slot for each read that may run
@@ -61,8 +64,13 @@ func New(p Params) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	teller, err := unshown.New(p.Log, p.Meter)
+	if err != nil {
+		return nil, err
+	}
 	e := &Engine{
 		bus: p.Bus, cfg: p.Config, log: p.Log, metrics: m, panics: panics.New(p.Log, p.Meter.Meter(scope)),
+		unshown: teller, render: newItem,
 		turns: make(chan struct{}, p.Config.CatchUps),
 		feeds: map[bus.SessionKey]*feed{},
 	}
@@ -196,9 +204,26 @@ func (e *Engine) read(ctx context.Context, key bus.SessionKey, at cursor, after 
 	e.metrics.caughtUp(ctx, len(stored))
 	items := make([]item, len(stored))
 	for i, s := range stored {
-		items[i] = newItem(s, at.epoch, key)
+		items[i] = e.item(s, at.epoch, key)
 	}
 	return items, more, nil
+}
+
+// item makes what clients get of a stored event: the event, or, where that can't be
+// made, one that says so.
+func (e *Engine) item(s bus.StoredEvent, epoch string, key bus.SessionKey) item {
+	for n := 0; s.Record != nil && n < unshown.Tries; n++ {
+		var it item
+		err := e.panics.Do(e.ctx, "event", func() error { it = e.render(s, epoch, key); return nil }, "sequence", s.Sequence)
+		if err == nil {
+			return it
+		}
+	}
+	nameless := newItem(bus.StoredEvent{Sequence: s.Sequence, Previous: s.Previous}, epoch, key)
+	nameless.event.SessionId, nameless.event.Payload = key.Session, s.Record.GetEvent().GetPayload()
+	nameless.event = e.unshown.Instead(e.ctx, "journal", nameless.event)
+	nameless.bytes = proto.Size(nameless.event)
+	return nameless
 }
 
 // newItem makes the event that clients get of a stored one.

@@ -76,7 +76,7 @@ func (l *lane) handOn(ctx context.Context, m *nats.Msg) {
 		l.engine.log.ErrorContext(ctx, "live event can't be read", "error", err)
 		return
 	}
-	f.offer(newItem(stored, f.epoch, f.key))
+	f.offer(l.engine.item(stored, f.epoch, f.key))
 }
 
 func (l *lane) add(subject string, f *feed) {

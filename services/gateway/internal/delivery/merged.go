@@ -109,19 +109,17 @@ func (s *Subscription) consume(engagements map[bus.SessionKey]map[string]bool, a
 	}
 }
 
-// handOn emits an event if it concerns the session.
+// handOn emits an event if it concerns the session. Of one that can't be read nobody
+// knows whether it does; that there is one is told.
 func (s *Subscription) handOn(msg jetstream.Msg, engagements map[bus.SessionKey]map[string]bool) error {
 	meta, err := msg.Metadata()
 	if err != nil {
 		return fmt.Errorf("follow journals: %w", err)
 	}
-	rec, err := bus.DecodeRecord(msg.Data())
-	if err != nil {
-		return err
-	}
-	owner := bus.SessionKey{Account: rec.GetAccount(), Session: rec.GetEvent().GetSessionId()}
-	if owner == s.key || engagements[owner][rec.GetEvent().GetEngagementId()] {
-		it := newItem(bus.StoredEvent{Sequence: meta.Sequence.Stream, Record: rec}, s.start.epoch, s.key)
+	stored := bus.Stored(meta.Sequence.Stream, msg.Data())
+	owner := bus.SessionKey{Account: stored.Record.GetAccount(), Session: stored.Record.GetEvent().GetSessionId()}
+	if stored.Record == nil || owner == s.key || engagements[owner][stored.Record.GetEvent().GetEngagementId()] {
+		it := s.engine.item(stored, s.start.epoch, s.key)
 		if !s.room(it.bytes) {
 			return nil
 		}

@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
@@ -42,13 +41,10 @@ func Calls() grpc.UnaryClientInterceptor {
 // New returns the REST handler over a connection to ChatService, which must use
 // the interceptor Calls. What verify does not accept is refused before it becomes
 // a call, which would cost several times as much; who the customer is, and what is
-// his, the call finds out by itself.
-func New(ctx context.Context, conn grpc.ClientConnInterface, verify func(*http.Request) error) (http.Handler, error) {
+// his, the call finds out by itself. Answers are encoded by m.
+func New(ctx context.Context, conn grpc.ClientConnInterface, verify func(*http.Request) error, m runtime.Marshaler) (http.Handler, error) {
 	mux := runtime.NewServeMux(
-		runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.JSONPb{
-			MarshalOptions:   protojson.MarshalOptions{EmitUnpopulated: false, UseProtoNames: false},
-			UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: false},
-		}),
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, m),
 		// The token goes over by grpc-gateway itself, request id and trace by the
 		// client of the connection. Nothing else of a stranger's headers may become
 		// metadata, which services trust.

@@ -90,7 +90,7 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, session string) 
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", "no-store, no-transform")
 	header.Set("X-Accel-Buffering", "no") // nginx would hold events back
-	out := &writer{w: w, control: http.NewResponseController(w), timeout: h.p.Streams.Config().WriteTimeout}
+	out := &writer{w: w, control: http.NewResponseController(w), streams: h.p.Streams, timeout: h.p.Streams.Config().WriteTimeout}
 	if err := out.write("retry: " + strconv.FormatInt(retry.Milliseconds(), 10) + "\n\n"); err != nil {
 		st.Close()
 		return
@@ -114,6 +114,7 @@ func (h *Handler) principal(r *http.Request, session string) (p *auth.Principal,
 type writer struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	streams *stream.Server
 	timeout time.Duration
 }
 
@@ -130,9 +131,9 @@ func (w *writer) Send(ctx context.Context, f *axpchatv1.ConnectResponse) error {
 	if kind == nil {
 		return nil
 	}
-	data, err := protojson.Marshal(f) // one line: line breaks in strings are escaped
+	data, err := w.streams.Encode(ctx, protojson.Marshal, f) // one line: line breaks in strings are escaped
 	if err != nil {
-		return fmt.Errorf("encode frame: %w", err)
+		return err
 	}
 	var b strings.Builder
 	if id := idOf(f); id != "" {

@@ -19,6 +19,7 @@ import (
 	"github.com/axpchat/connector/services/gateway/internal/limits"
 	"github.com/axpchat/connector/services/gateway/internal/presence"
 	"github.com/axpchat/connector/services/gateway/internal/sessions"
+	"github.com/axpchat/connector/services/gateway/internal/unshown"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/internal/kit/grpcx"
@@ -27,7 +28,9 @@ import (
 )
 
 // Sender sends frames to the client. It is called by one goroutine at a time
-// and must return within the write timeout of the configuration.
+// and must return within the write timeout of the configuration. An error that is
+// ErrUnencodable or panics.Err means that nothing of the frame was sent and another
+// one may be.
 type Sender interface {
 	Send(ctx context.Context, f *axpchatv1.ConnectResponse) error
 }
@@ -71,6 +74,10 @@ type Params struct {
 type Server struct {
 	p      Params
 	panics *panics.Watch
+	// What is sent of events that can't be shown, and which ones those are.
+	unshown  *unshown.Teller
+	suspects suspects
+
 	open   metric.Int64UpDownCounter
 	closes metric.Int64Counter
 
@@ -90,6 +97,9 @@ func NewServer(p Params) (*Server, error) {
 	meter := p.Meter.Meter("github.com/axpchat/connector/services/gateway/internal/stream")
 	s.panics = panics.New(p.Log, meter)
 	var err error
+	if s.unshown, err = unshown.New(p.Log, p.Meter); err != nil {
+		return nil, err
+	}
 	if s.open, err = meter.Int64UpDownCounter("axpchat.gateway.streams", metric.WithDescription("Open streams, by transport.")); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}

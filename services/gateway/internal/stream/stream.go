@@ -329,7 +329,7 @@ func (st *Stream) pump(ctx context.Context) (more bool, end End, over bool) {
 			}
 			return false, end, over
 		}
-		if end, over = st.send(ctx, eventFrame(ev)); over {
+		if end, over = st.show(ctx, ev); over {
 			return false, end, over
 		}
 		if changed := ev.GetSessionChanged().GetSession(); changed.GetStatus() == axpchatv1.SessionStatus_SESSION_STATUS_CLOSED && changed.GetSessionId() == st.r.Session {
@@ -435,11 +435,15 @@ func (st *Stream) gone() (End, bool) {
 var ErrStalled = errors.New("stream: the client takes nothing")
 
 func (st *Stream) send(ctx context.Context, f *axpchatv1.ConnectResponse) (End, bool) {
-	err := st.out.Send(ctx, f)
+	return st.judge(st.out.Send(ctx, f))
+}
+
+// judge says what the outcome of a Send means for the stream.
+func (st *Stream) judge(err error) (End, bool) {
 	switch {
 	case err == nil:
 		return End{}, false
-	case errors.Is(err, panics.Err):
+	case errors.Is(err, panics.Err), errors.Is(err, ErrUnencodable):
 		return st.end(axpchatv1.CloseCode_CLOSE_CODE_UNAVAILABLE, err)
 	case errors.Is(err, ErrStalled):
 		end, over := st.end(axpchatv1.CloseCode_CLOSE_CODE_SLOW_CONSUMER, nil)

@@ -85,7 +85,7 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, session string) 
 	}
 	cfg := h.p.Streams.Config()
 	conn.SetReadLimit(int64(cfg.FrameBytes))
-	c.t = &transport{conn: conn, timeout: cfg.WriteTimeout, binary: conn.Subprotocol() == ProtocolProto}
+	c.t = &transport{conn: conn, streams: h.p.Streams, timeout: cfg.WriteTimeout, binary: conn.Subprotocol() == ProtocolProto}
 	c.principal, c.refused = h.principal(r, session)
 	if !h.p.Streams.Carry(r.Context(), func(ctx context.Context) { h.serve(ctx, c) }) {
 		_ = conn.Close(ws.StatusServiceRestart, "the server leaves") // it ends in a moment
@@ -153,6 +153,7 @@ func (h *Handler) principal(r *http.Request, session string) (p *auth.Principal,
 // transport carries frames over one WebSocket.
 type transport struct {
 	conn    *ws.Conn
+	streams *stream.Server
 	timeout time.Duration
 	binary  bool
 }
@@ -163,9 +164,9 @@ func (t *transport) Send(ctx context.Context, f *axpchatv1.ConnectResponse) erro
 	if t.binary {
 		kind, encode = ws.MessageBinary, proto.Marshal
 	}
-	data, err := encode(f)
+	data, err := t.streams.Encode(ctx, encode, f)
 	if err != nil {
-		return fmt.Errorf("encode frame: %w", err)
+		return err
 	}
 	within, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()

@@ -40,7 +40,9 @@ type StoredEvent struct {
 	// Previous is the sequence of the session's event before this one, 0 where
 	// none is retained. Only DecodeLive sets it.
 	Previous uint64
-	Record   *busv1.EventRecord
+	// Record is nil where what is stored can't be read: one such event must not keep
+	// the others from who reads the journal.
+	Record *busv1.EventRecord
 }
 
 // ReadEvents reads events of a session after a sequence, oldest first, at most
@@ -120,11 +122,16 @@ func decode(m *nats.Msg) (StoredEvent, error) {
 	if err != nil {
 		return StoredEvent{}, fmt.Errorf("bus: event without sequence: %w", err)
 	}
-	rec, err := DecodeRecord(m.Data)
+	return Stored(seq, m.Data), nil
+}
+
+// Stored is an event by what the stream holds at a sequence.
+func Stored(sequence uint64, data []byte) StoredEvent {
+	rec, err := DecodeRecord(data)
 	if err != nil {
-		return StoredEvent{}, fmt.Errorf("sequence %d: %w", seq, err)
+		rec = nil
 	}
-	return StoredEvent{Sequence: seq, Record: rec}, nil
+	return StoredEvent{Sequence: sequence, Record: rec}
 }
 
 // LastSequences returns the newest sequence of those of the sessions that have

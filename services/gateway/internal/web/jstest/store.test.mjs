@@ -148,6 +148,15 @@ test('an old event does not bring an ended chat back', () => {
   assert.equal(chatPhase(state).phase, 'ended');
 });
 
+test('an event that can not be shown is told of, in the chat that goes on', () => {
+  const state = play([
+    welcome('ENGAGEMENT_STATUS_ACTIVE'), event(1, { messageArrived: message('a') }),
+    { event: { sequence: '2', cursor: 'cur-2', sessionId: 's', unshown: { kind: 'message_arrived' } } },
+    event(3, { messageArrived: message('b') }),
+  ]);
+  assert.deepEqual(timeline(state).map((e) => [e.notice ?? 'message', e.engagementId]), [['message', ENGAGEMENT], ['unshown', ENGAGEMENT], ['message', ENGAGEMENT]]);
+});
+
 test('the same join told twice is one notice', () => {
   const state = play([event(1, { participantAdded: agent(true) }), event(2, { participantAdded: agent(true) })]);
   assert.equal(timeline(state).length, 1);

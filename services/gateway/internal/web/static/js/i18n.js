@@ -149,6 +149,7 @@ const STRINGS = {
   noticeEndedIdle: 'The chat ended because nothing was said for a while',
   noticeFailed: 'The chat could not be started. Please try again.',
   noticeError: 'Something went wrong on our side: {detail}',
+  noticeUnshown: 'Something is missing here: it could not be shown for a fault on our side.',
   noticeNewChat: 'Chat, {time}',
 
   // Rich content

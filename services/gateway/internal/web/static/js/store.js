@@ -193,6 +193,8 @@ function applyPayload(state, event, sequence) {
   if (event.engagementActive) return engagementEvent(state, id, event.engagementActive.engagement, 'ENGAGEMENT_STATUS_ACTIVE');
   if (event.engagementTerminated) return engagementEnded(state, id, event.engagementTerminated, at);
   if (event.engagementError) return addNotice(state, id, { notice: 'error', detail: event.engagementError.title ?? '' }, at);
+  // It does not say where it belongs, so it stands in the chat that goes on.
+  if (event.unshown) return addNotice(state, id || (state.engagementOrder.at(-1) ?? ''), { notice: 'unshown' }, at);
   if (event.participantAdded) return participantChanged(state, id, event.participantAdded.participant, true, at);
   if (event.participantDisconnected) return participantChanged(state, id, event.participantDisconnected.participant, false, at);
   if (event.messageAccepted) return upsertMessage(state, event.messageAccepted, at);

@@ -50,6 +50,7 @@ function noticeText(entry) {
     case 'left': return t('noticeLeft', { name });
     case 'failed': return t('noticeFailed');
     case 'error': return t('noticeError', { detail: entry.detail });
+    case 'unshown': return t('noticeUnshown');
     default: return t(entry.reason === 'CLOSE_REASON_USER_INACTIVE' ? 'noticeEndedIdle' : 'noticeEnded');
   }
 }
