@@ -98,3 +98,54 @@ func elect(t *testing.T, b *bus.Bus) {
 		}
 	}
 }
+
+// slow is an AXP whose calls take their time, whatever ends meanwhile. As the
+// Sender does it gives calls of an earlier owner time to end.
+type slow struct{ up *upstream }
+
+func (s *slow) Work(ctx context.Context, it *Item) error {
+	id, session := it.Entry.GetMessage().GetMessageId(), it.Entry.GetSessionId()
+	if it.tenure.Suspect(it.delivery) {
+		if it.delivery.inherited {
+			if err := it.pause(ctx, time.Second-time.Since(it.tenure.since), nil); err != nil {
+				return err
+			}
+		}
+		if s.up.has(id) {
+			return nil
+		}
+		it.tenure.Clear(it.delivery)
+	}
+	if it.tenure.Over() {
+		return errStopping
+	}
+	<-time.After(600 * time.Millisecond)
+	s.up.mu.Lock()
+	defer s.up.mu.Unlock()
+	s.up.calls[id]++
+	s.up.order[session] = append(s.up.order[session], id)
+	return nil
+}
+
+// TestANewLeaderKnowsOfNoPins: soon after a partition was seen empty and without
+// an owner it gets one, and then the consumer another leader, who pins another
+// replica. What the first one has under way is given time.
+func TestANewLeaderKnowsOfNoPins(t *testing.T) {
+	urls, up := bustest.Cluster(t), newUpstream()
+	feeder := bustest.ConnectCluster(t, urls[0], bustest.Config())
+	for _, url := range urls[1:] {
+		startOn(t, bustest.ConnectCluster(t, url, bustest.Config()), &slow{up})
+	}
+	want := publish(t, feeder, 80, 240, "m")
+	await.Until(t, "some arrive", func() bool { return up.count() > 0 })
+	for i := range feeder.Config().Partitions {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		_, err := feeder.NC.RequestWithContext(ctx, "$JS.API.CONSUMER.LEADER.STEPDOWN."+bus.OutboxStream+"."+bus.OutboxConsumer(i), nil)
+		cancel()
+		if err != nil {
+			t.Logf("partition %d keeps its leader: %v", i, err)
+		}
+	}
+	await.Until(t, "all messages arrive", func() bool { return up.count() == 240 && stored(t, feeder) == 0 })
+	up.check(t, want)
+}

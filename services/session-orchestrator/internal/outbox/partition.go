@@ -52,6 +52,7 @@ type partition struct {
 	heir      bool      // somebody else may have had the partition right before
 	quiet     time.Time // when it was last seen empty and without an owner, by the server's clock
 	quietAt   time.Time // the same by ours
+	quietBy   string    // which leader of the consumer said so
 	stray     stray     // as of the last inspection
 
 	mu      sync.Mutex
@@ -132,10 +133,12 @@ func (p *partition) reset(why string) {
 	defer cancel()
 	// Whatever is stored by now may have been worked on, by whoever had the pin.
 	p.began = time.Time{}
-	// Who got the pin after the quiet moment would still have it.
-	p.heir = why != newPin || time.Since(p.quietAt) > pinTTL
+	p.heir = true
 	if c, err := p.Bus.JS.Consumer(ctx, bus.OutboxStream, p.Name); err == nil {
 		p.began = c.CachedInfo().TimeStamp
+		// Who got the pin after the quiet moment would still have it, but of the same
+		// leader of the consumer: another one knows of no pins.
+		p.heir = why != newPin || time.Since(p.quietAt) > pinTTL || leader(c.CachedInfo()) != p.quietBy
 	}
 	if err := p.rewind(ctx); err != nil {
 		p.Log.Warn("outbox consumer could not be reset; it is tried again", "consumer", p.Name, "error", err)
@@ -327,9 +330,15 @@ func (p *partition) settle(ctx context.Context) {
 func (p *partition) revoke() {
 	p.handling.Lock()
 	defer p.handling.Unlock()
+	p.disbelieve()
+}
+
+// disbelieve is revoke for a caller that holds handling.
+func (p *partition) disbelieve() {
 	if p.pin != "" {
 		p.revoked, p.revokedAt = p.pin, time.Now()
 	}
+	p.quietAt = time.Time{} // the server may have lost its pins since
 	p.forget()
 }
 
@@ -389,6 +398,14 @@ func pinned(info *jetstream.ConsumerInfo) string {
 		}
 	}
 	return ""
+}
+
+// leader is the server that leads the consumer; empty where there is one alone.
+func leader(info *jetstream.ConsumerInfo) string {
+	if info.Cluster == nil {
+		return ""
+	}
+	return info.Cluster.Leader
 }
 
 // inspect asks the server how the partition stands and repairs what nobody else
@@ -453,7 +470,7 @@ func (p *partition) note(info *jetstream.ConsumerInfo) {
 	p.handling.Lock()
 	defer p.handling.Unlock()
 	if holder == "" && info.NumAckPending == 0 && info.NumPending == 0 {
-		p.quiet, p.quietAt = info.TimeStamp, time.Now()
+		p.quiet, p.quietAt, p.quietBy = info.TimeStamp, time.Now(), leader(info)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -540,14 +557,17 @@ func (p *partition) leave(ctx context.Context) error {
 	return nil
 }
 
-// reopen takes deliveries again after leave.
+// reopen takes deliveries again after leave. Where that came to nothing the pin is
+// still ours, and what was delivered under it and not taken has a place before what
+// comes now: nothing is believed until doubt has settled whose the pin is.
 func (p *partition) reopen() {
+	p.handling.Lock()
 	p.mu.Lock()
 	p.closed = false
 	p.mu.Unlock()
-	p.handling.Lock()
-	p.forget()
+	p.disbelieve()
 	p.handling.Unlock()
+	token(p.doubts)
 	p.rest(false)
 }
 

@@ -236,3 +236,27 @@ func TestAPinThatWasDoubtedForNothingIsBelievedAgain(t *testing.T) {
 	await.Until(t, "the replica works again", func() bool { return up.count() == 20 && stored(t, feeder) == 0 })
 	up.check(t, want)
 }
+
+// TestAHandOverThatFailsKeepsTheOrder: a partition is to be left, but a call takes
+// too long. What was waiting behind it goes on in its place.
+func TestAHandOverThatFailsKeepsTheOrder(t *testing.T) {
+	s, up := bustest.Server(t), newUpstream()
+	h := &stubborn{up: up, begun: make(chan string, 1), slow: make(chan struct{})}
+	a := startOn(t, bustest.Connect(t, s, bustest.Config()), h)
+	want := publish(t, a.bus, 1, 3, "m")
+	<-h.begun
+	await.Until(t, "the replica holds them", func() bool { return a.holds() == 3 })
+	for _, p := range a.all() {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if err := p.leave(ctx); err == nil && p.busy() > 0 {
+			t.Error("a partition is left although a call is under way")
+		}
+		cancel()
+		p.reopen()
+	}
+	want = join(want, publish(t, a.bus, 1, 1, "late"))
+	await.Until(t, "the replica holds something again", func() bool { return a.holds() > 0 })
+	close(h.slow)
+	await.Until(t, "all messages arrive", func() bool { return up.count() == 4 && stored(t, a.bus) == 0 })
+	up.check(t, want)
+}
