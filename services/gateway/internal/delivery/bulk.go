@@ -174,17 +174,24 @@ func (e *Engine) scan(part []reading) error {
 	ctx, cancel := context.WithTimeout(e.ctx, scanTimeout)
 	defer cancel()
 	first, last := part[len(part)-1].at+1, uint64(0)
-	bySubject := make(map[string][]*Subscription, len(part))
-	for _, r := range part {
-		last = max(last, r.last)
-		subject := bus.EventSubject(r.sub.key.Account, r.sub.key.Session)
-		bySubject[subject] = append(bySubject[subject], r.sub)
-	}
 	consumer, err := e.bus.JS.OrderedConsumer(ctx, bus.EventsStream, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: first, InactiveThreshold: scanTimeout,
 	})
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
+	}
+	info, err := e.bus.JournalSince(ctx, time.Now())
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	bySubject := make(map[string][]*Subscription, len(part))
+	for _, r := range part {
+		if !r.sub.holds(info, r.at) {
+			continue // it reads alone, and finds out
+		}
+		last = max(last, r.last)
+		subject := bus.EventSubject(r.sub.key.Account, r.sub.key.Session)
+		bySubject[subject] = append(bySubject[subject], r.sub)
 	}
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(scanPull))
 	if err != nil {
@@ -193,7 +200,7 @@ func (e *Engine) scan(part []reading) error {
 	stop := context.AfterFunc(ctx, messages.Stop)
 	defer stop()
 	defer messages.Stop()
-	for {
+	for at := max(first, info.First) - 1; at < last; {
 		msg, err := messages.Next()
 		if err != nil {
 			return errors.Join(err, ctx.Err())
@@ -202,13 +209,31 @@ func (e *Engine) scan(part []reading) error {
 		if err != nil {
 			return err
 		}
+		if err := e.contiguous(ctx, at, meta.Sequence.Stream); err != nil {
+			return err
+		}
+		at = meta.Sequence.Stream
 		if subs := bySubject[msg.Subject()]; len(subs) > 0 {
 			bySubject[msg.Subject()] = e.serve(subs, msg, meta.Sequence.Stream)
 		}
-		if meta.Sequence.Stream >= last || meta.NumPending == 0 {
+		if meta.NumPending == 0 {
 			return nil
 		}
 	}
+	return nil
+}
+
+// contiguous fails with errDropped where the journal may have dropped what was
+// between an event and the next one of a pass. What was erased is missing as well.
+func (e *Engine) contiguous(ctx context.Context, at, next uint64) error {
+	if next == at+1 {
+		return nil
+	}
+	info, err := e.bus.JournalSince(ctx, time.Now())
+	if err == nil && info.First > at+1 {
+		err = errDropped
+	}
+	return err
 }
 
 // serve hands one message of a pass to the session's subscriptions and returns

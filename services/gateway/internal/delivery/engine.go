@@ -46,6 +46,7 @@ type Engine struct {
 	mu     sync.Mutex
 	closed bool
 	feeds  map[bus.SessionKey]*feed
+	merged map[*Subscription]struct{}
 	crowd  crowd
 	work   sync.WaitGroup
 }
@@ -72,7 +73,7 @@ func New(p Params) (*Engine, error) {
 		bus: p.Bus, cfg: p.Config, log: p.Log, metrics: m, panics: panics.New(p.Log, p.Meter.Meter(scope)),
 		unshown: teller, render: newItem,
 		turns: make(chan struct{}, p.Config.CatchUps),
-		feeds: map[bus.SessionKey]*feed{},
+		feeds: map[bus.SessionKey]*feed{}, merged: map[*Subscription]struct{}{},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.lanes = newLanes(e)
@@ -116,7 +117,7 @@ func (e *Engine) Attach(ctx context.Context, r Request) (*Subscription, error) {
 	if err != nil {
 		return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAVAILABLE, "the session can't be followed at the moment").WithCause(err)
 	}
-	s := newSubscription(e, r.Session, at, reset)
+	s := newSubscription(e, r, at, reset)
 	s.feed = f
 	f.join(s)
 	e.metrics.attached(ctx, 1)
@@ -132,6 +133,10 @@ func (e *Engine) acquire(ctx context.Context, key bus.SessionKey, epoch string) 
 		return nil, errClosed
 	}
 	f, found := e.feeds[key]
+	if found && f.epoch != epoch {
+		defer f.endAll(axpchatv1.CloseCode_CLOSE_CODE_UNAVAILABLE) // the journal was made anew
+		found = false
+	}
 	if !found {
 		f = &feed{engine: e, key: key, epoch: epoch, ready: make(chan struct{})}
 		e.feeds[key] = f
@@ -226,6 +231,47 @@ func (e *Engine) item(s bus.StoredEvent, epoch string, key bus.SessionKey) item 
 	return nameless
 }
 
+// place is where a session's journal is read from.
+type place struct {
+	key     bus.SessionKey
+	start   cursor
+	created time.Time // the session
+	begins  bool      // at what is there: nothing was promised before the first event
+}
+
+// errDropped is returned where the journal may have dropped events that follow.
+var errDropped = errors.New("delivery: the journal has dropped what follows")
+
+// readOn is read for who must be told of a hole: the journal drops its oldest events
+// at any moment, also after the cursor was found to be good. It fails with
+// errDropped where there may be one.
+func (e *Engine) readOn(ctx context.Context, p place, after uint64, limit int) ([]item, bool, error) {
+	if p.atBeginning(after) {
+		return e.read(ctx, p.key, p.start, after, limit)
+	}
+	// The event at the place is read again: where it is there, so is what follows.
+	items, more, err := e.read(ctx, p.key, p.start, max(after, 1)-1, limit+1)
+	if err != nil || len(items) > 0 && items[0].sequence == after {
+		return items[min(1, len(items)):], more, err
+	}
+	info, err := e.bus.JournalSince(ctx, time.Now())
+	if err != nil {
+		return nil, false, err
+	}
+	if !p.holds(info, after) {
+		return nil, false, errDropped
+	}
+	return items, more, nil
+}
+
+// atBeginning tells whether nobody was promised what comes next.
+func (p place) atBeginning(after uint64) bool { return p.begins && after == p.start.sequence }
+
+// holds tells whether a journal is certain to hold what comes next.
+func (p place) holds(info bus.JournalInfo, after uint64) bool {
+	return info.Epoch == p.start.epoch && (p.atBeginning(after) || keeps(info, after, p.created))
+}
+
 // newItem makes the event that clients get of a stored one.
 func newItem(s bus.StoredEvent, epoch string, key bus.SessionKey) item {
 	ev := s.Record.GetEvent()
@@ -241,15 +287,33 @@ func newItem(s bus.StoredEvent, epoch string, key bus.SessionKey) item {
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	e.closed = true
-	feeds := make([]*feed, 0, len(e.feeds))
-	for _, f := range e.feeds {
-		feeds = append(feeds, f)
-	}
 	e.mu.Unlock()
-	for _, f := range feeds {
-		f.endAll(axpchatv1.CloseCode_CLOSE_CODE_SERVER_SHUTDOWN)
-	}
+	e.endAll(axpchatv1.CloseCode_CLOSE_CODE_SERVER_SHUTDOWN, func(string) bool { return true })
 	e.cancel()
 	e.work.Wait()
 	return nil
+}
+
+// endAll ends the subscriptions of the epochs that are chosen.
+func (e *Engine) endAll(code axpchatv1.CloseCode, chosen func(epoch string) bool) {
+	e.mu.Lock()
+	var feeds []*feed
+	for _, f := range e.feeds {
+		if chosen(f.epoch) {
+			feeds = append(feeds, f)
+		}
+	}
+	var merged []*Subscription
+	for s := range e.merged {
+		if chosen(s.start.epoch) {
+			merged = append(merged, s)
+		}
+	}
+	e.mu.Unlock()
+	for _, f := range feeds {
+		f.endAll(code)
+	}
+	for _, s := range merged {
+		s.finish(code)
+	}
 }

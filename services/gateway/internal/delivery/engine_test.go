@@ -152,6 +152,7 @@ func TestCursorsThatCannotBeHonoured(t *testing.T) {
 	}{
 		{"a cursor whose followers are gone", old, time.Time{}, axpchatv1.ResetReason_RESET_REASON_CURSOR_TOO_OLD},
 		{"a cursor of a session that is younger than the oldest event", old, time.Now().Add(time.Hour), axpchatv1.ResetReason_RESET_REASON_UNSPECIFIED},
+		{"a session that is younger only if all clocks are right", old, time.Now().Add(time.Minute), axpchatv1.ResetReason_RESET_REASON_CURSOR_TOO_OLD},
 		{"a cursor of another session", foreign, time.Now(), axpchatv1.ResetReason_RESET_REASON_OTHER_SESSION},
 		{"a cursor of another stream", cursor{"gone", here.tag, 1}.String(), time.Now(), axpchatv1.ResetReason_RESET_REASON_OTHER_EPOCH},
 		{"a cursor beyond the end", cursor{here.epoch, here.tag, 1 << 40}.String(), time.Now(), axpchatv1.ResetReason_RESET_REASON_OTHER_EPOCH},

@@ -35,13 +35,23 @@ func (e *Engine) attachMerged(ctx context.Context, r Request, at cursor, reset *
 		engagements[j.Session][j.Engagement] = true
 	}
 	delete(engagements, r.Session)
-	s := newSubscription(e, r.Session, at, reset)
+	s := newSubscription(e, r, at, reset)
 	if !e.spawn(func() { s.followMerged(engagements) }) {
 		s.cancel()
 		return nil, unavailable(errClosed)
 	}
+	e.mu.Lock()
+	e.merged[s] = struct{}{}
+	e.mu.Unlock()
 	e.metrics.attached(ctx, 1)
 	return s, nil
+}
+
+func (e *Engine) leaveMerged(s *Subscription) {
+	e.mu.Lock()
+	delete(e.merged, s)
+	e.mu.Unlock()
+	e.metrics.attached(s.ctx, -1)
 }
 
 // followMerged reads until the subscription ends. What fails is begun again
@@ -54,6 +64,9 @@ func (s *Subscription) followMerged(engagements map[bus.SessionKey]map[string]bo
 		err := s.consume(engagements, func() { progress, pause = time.Now(), firstPause })
 		switch {
 		case s.ctx.Err() != nil:
+			return
+		case errors.Is(err, errDropped):
+			s.finish(axpchatv1.CloseCode_CLOSE_CODE_UNAVAILABLE) // its cursor is judged when it comes back
 			return
 		case s.position() > before:
 			progress, pause = time.Now(), firstPause
@@ -76,12 +89,16 @@ func (s *Subscription) consume(engagements map[bus.SessionKey]map[string]bool, a
 	for key := range engagements {
 		subjects = append(subjects, bus.EventSubject(key.Account, key.Session))
 	}
+	from := s.position()
 	consumer, err := s.engine.bus.JS.OrderedConsumer(s.ctx, bus.EventsStream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: subjects, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: s.position() + 1,
+		FilterSubjects: subjects, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from + 1,
 		InactiveThreshold: time.Minute,
 	})
 	if err != nil {
 		return fmt.Errorf("follow journals: %w", err)
+	}
+	if err := s.followable(from); err != nil {
+		return err
 	}
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(mergedBatch), jetstream.PullHeartbeat(mergedHeartbeat), jetstream.PullExpiry(mergedExpiry))
 	if err != nil {
@@ -107,6 +124,16 @@ func (s *Subscription) consume(engagements map[bus.SessionKey]map[string]bool, a
 			return err
 		}
 	}
+}
+
+// followable fails with errDropped where the consumer that was made just now may have
+// begun behind a hole.
+func (s *Subscription) followable(from uint64) error {
+	info, err := s.engine.bus.JournalSince(s.ctx, time.Now())
+	if err == nil && !s.holds(info, from) {
+		err = errDropped
+	}
+	return err
 }
 
 // handOn emits an event if it concerns the session. Of one that can't be read nobody

@@ -2,10 +2,8 @@ package delivery
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
@@ -24,7 +22,7 @@ func (e *Engine) resolve(ctx context.Context, r Request) (cursor, *axpchatv1.Res
 	if err != nil {
 		return cursor{}, nil, unavailable(err)
 	}
-	begin := cursor{epoch: info.Epoch, tag: sessionTag(r.Session)}
+	begin := beginning(info, r.Session)
 	if r.Cursor == "" {
 		return begin, nil, nil
 	}
@@ -43,6 +41,11 @@ func (e *Engine) resolve(ctx context.Context, r Request) (cursor, *axpchatv1.Res
 		if reason, err = e.judge(ctx, c, r.Created); err != nil {
 			return cursor{}, nil, unavailable(err)
 		}
+		if reason == axpchatv1.ResetReason_RESET_REASON_CURSOR_TOO_OLD {
+			if begin, err = e.restart(ctx, r); err != nil {
+				return cursor{}, nil, unavailable(err)
+			}
+		}
 	}
 	if reason != axpchatv1.ResetReason_RESET_REASON_UNSPECIFIED {
 		e.metrics.reset(ctx, reason)
@@ -51,7 +54,36 @@ func (e *Engine) resolve(ctx context.Context, r Request) (cursor, *axpchatv1.Res
 	return c, nil, nil
 }
 
+// beginning is before the first event that the journal holds. It is no lower: who
+// comes back with it has been told that what was before is gone.
+func beginning(info bus.JournalInfo, key bus.SessionKey) cursor {
+	return cursor{epoch: info.Epoch, tag: sessionTag(key), sequence: max(info.First, 1) - 1}
+}
+
+// restart is where a client begins whose cursor is too old. Where nothing is left
+// that concerns it, that is the journal's end: the beginning moves on with every
+// event that the journal drops, so that each return would be answered by a reset.
+func (e *Engine) restart(ctx context.Context, r Request) (cursor, error) {
+	info, err := e.bus.JournalSince(ctx, time.Now())
+	if err != nil {
+		return cursor{}, err
+	}
+	begin := beginning(info, r.Session)
+	journals := []bus.SessionKey{r.Session}
+	for _, j := range r.Joined {
+		journals = append(journals, j.Session)
+	}
+	end, nothing, err := e.bus.JournalWithout(ctx, journals)
+	if err == nil && nothing {
+		begin.sequence = max(begin.sequence, end)
+	}
+	return begin, err
+}
+
 const (
+	// clockSkew is how far the clocks of those may be apart who say when a session was
+	// created and when an event was stored.
+	clockSkew = 2 * time.Minute
 	// leaderLag is how long the journal's leader may be behind an event that a
 	// client has: other replicas serve what is committed while the leader, slow or
 	// just come back, has still to apply it.
@@ -62,14 +94,13 @@ const (
 // judge looks closer at a cursor that is outside of what the journal held a
 // moment ago.
 func (e *Engine) judge(ctx context.Context, c cursor, created time.Time) (axpchatv1.ResetReason, error) {
-	var state jetstream.StreamState
+	var info bus.JournalInfo
 	for began := time.Now(); ; {
-		stream, err := e.bus.JS.Stream(ctx, bus.EventsStream)
-		if err != nil {
-			return 0, fmt.Errorf("read the journal's state: %w", err)
+		var err error
+		if info, err = e.bus.JournalSince(ctx, time.Now()); err != nil {
+			return 0, err
 		}
-		state = stream.CachedInfo().State
-		if c.sequence <= state.LastSeq || time.Since(began) > leaderLag {
+		if c.sequence <= info.Last || time.Since(began) > leaderLag {
 			break
 		}
 		select {
@@ -79,16 +110,22 @@ func (e *Engine) judge(ctx context.Context, c cursor, created time.Time) (axpcha
 		}
 	}
 	switch {
-	case c.sequence > state.LastSeq:
+	case c.sequence > info.Last || c.epoch != info.Epoch:
 		// A journal that was restored from a copy continues its old numbers.
 		return axpchatv1.ResetReason_RESET_REASON_OTHER_EPOCH, nil
-	case c.sequence+1 >= state.FirstSeq, state.Msgs > 0 && created.After(state.FirstTime):
-		// The session is younger than the oldest event that is there: whatever
-		// the journal has dropped was not of this session.
+	case keeps(info, c.sequence, created):
 		return axpchatv1.ResetReason_RESET_REASON_UNSPECIFIED, nil
 	default:
 		return axpchatv1.ResetReason_RESET_REASON_CURSOR_TOO_OLD, nil
 	}
+}
+
+// keeps tells whether the journal is certain to hold whatever a session has had
+// after a place.
+func keeps(info bus.JournalInfo, after uint64, created time.Time) bool {
+	// A session that is younger than the oldest event that is there has lost nothing:
+	// whatever the journal has dropped was not of this session.
+	return after+1 >= info.First || !info.FirstTime.IsZero() && created.After(info.FirstTime.Add(clockSkew))
 }
 
 func unavailable(err error) error {
@@ -106,17 +143,35 @@ type Page struct {
 // Read reads at most limit events (1 to 500) after the request's cursor,
 // without waiting for any. It fails like Attach.
 func (e *Engine) Read(ctx context.Context, r Request, limit int) (Page, error) {
+	page, err := e.readPage(ctx, r, limit)
+	if errors.Is(err, errDropped) { // it is known by now: the cursor is judged anew
+		page, err = e.readPage(ctx, r, limit)
+	}
+	if errors.Is(err, errDropped) {
+		err = unavailable(err)
+	}
+	return page, err
+}
+
+func (e *Engine) readPage(ctx context.Context, r Request, limit int) (Page, error) {
 	at, reset, err := e.resolve(ctx, r)
 	if err != nil {
 		return Page{}, err
 	}
+	place := place{key: r.Session, start: at, created: r.Created, begins: r.Cursor == "" || reset != nil}
 	page := Page{Cursor: r.Cursor, Reset: reset, More: true}
-	if r.Cursor == "" || reset != nil {
+	if place.begins {
 		page.Cursor = at.String()
 	}
 	for page.More && len(page.Events) < limit {
 		var items []item
-		if items, page.More, err = e.read(ctx, r.Session, at, at.sequence, min(limit-len(page.Events), readBatch)); err != nil {
+		items, page.More, err = e.readOn(ctx, place, at.sequence, min(limit-len(page.Events), readBatch))
+		switch {
+		case errors.Is(err, errDropped) && len(page.Events) > 0:
+			return page, nil // the next read is told
+		case errors.Is(err, errDropped):
+			return Page{}, err
+		case err != nil:
 			return Page{}, unavailable(err)
 		}
 		for _, it := range items {

@@ -2,12 +2,12 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
-	"github.com/axpchat/connector/services/internal/kit/bus"
 )
 
 // Subscription hands the events of one session to one client. Its methods are
@@ -16,8 +16,7 @@ type Subscription struct {
 	engine *Engine
 	feed   *feed // nil: merged from several journals
 	once   sync.Once
-	key    bus.SessionKey
-	start  cursor
+	place
 	reset  *axpchatv1.Reset
 	ctx    context.Context //nolint:containedctx // the life of the subscription; its catch-ups begin long after Attach returned
 	cancel context.CancelFunc
@@ -34,9 +33,10 @@ type Subscription struct {
 	taken  cursor
 }
 
-func newSubscription(e *Engine, key bus.SessionKey, at cursor, reset *axpchatv1.Reset) *Subscription {
+func newSubscription(e *Engine, r Request, at cursor, reset *axpchatv1.Reset) *Subscription {
 	s := &Subscription{
-		engine: e, key: key, start: at, reset: reset, taken: at,
+		engine: e, place: place{key: r.Session, start: at, created: r.Created, begins: r.Cursor == "" || reset != nil},
+		reset: reset, taken: at,
 		wake: make(chan struct{}, 1), space: make(chan struct{}, 1), caughtUp: make(chan struct{}),
 		queue: queue{limit: int(e.cfg.QueueBytes)},
 	}
@@ -103,7 +103,7 @@ func (s *Subscription) Close() {
 		s.feed.leave(s)
 		return
 	}
-	s.once.Do(func() { s.engine.metrics.attached(s.ctx, -1) })
+	s.once.Do(func() { s.engine.leaveMerged(s) })
 }
 
 // finish ends the subscription for a reason that the client is told.
@@ -197,6 +197,9 @@ func (s *Subscription) catchUp() {
 		switch {
 		case done || s.ctx.Err() != nil:
 			return
+		case errors.Is(err, errDropped):
+			s.finish(axpchatv1.CloseCode_CLOSE_CODE_UNAVAILABLE) // its cursor is judged when it comes back
+			return
 		case s.position() > before:
 			progress, pause = time.Now(), firstPause
 			continue
@@ -219,7 +222,7 @@ func (s *Subscription) readOn() (done bool, err error) {
 	batch := firstBatch
 	for more := true; more; {
 		var events []item
-		if events, more, err = s.engine.read(s.ctx, s.key, s.start, s.position(), batch); err != nil {
+		if events, more, err = s.engine.readOn(s.ctx, s.place, s.position(), batch); err != nil {
 			return false, err
 		}
 		batch = readBatch

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 )
 
@@ -23,9 +24,18 @@ type checker struct {
 	// the one before the last, and the next one after it for that as well: a
 	// replica that was behind has had a whole interval to follow.
 	seen [3]uint64
+	// deep holds its end at the last two deep looks. A replica may be behind for
+	// longer: one that has been away serves reads while it still follows.
+	deep  [2]uint64
+	looks int
+	// failing is since when no look succeeds; zero: the last one did.
+	failing time.Time
 	// feeds are those of a look, kept for the next one: it comes four times a second.
 	feeds []*feed
 }
+
+// deepLooks is how many looks there are to a deep one, a minute's as a rule.
+const deepLooks = 24
 
 // Run repairs what live delivery loses, until ctx is done.
 func (e *Engine) Run(ctx context.Context) error {
@@ -72,12 +82,43 @@ func (c *checker) all(ctx context.Context) {
 	info, err := c.engine.bus.Journal(ctx)
 	if err != nil {
 		c.engine.log.WarnContext(ctx, "the journal's tail can't be read", "error", err)
+		c.failed(ctx)
 		return
 	}
-	if len(feeds) > 0 && info.Last > c.seen[0] && !c.compare(ctx, feeds, c.seen[0]+1) {
+	c.engine.endAll(axpchatv1.CloseCode_CLOSE_CODE_UNAVAILABLE, func(epoch string) bool { return epoch != info.Epoch })
+	if info.Last < c.seen[2] { // it was made anew, or restored from a copy
+		c.seen, c.deep = [3]uint64{}, [2]uint64{}
+	}
+	since, deep := c.seen[0], (c.looks+1)%deepLooks == 0
+	if deep {
+		since = c.deep[0]
+	}
+	if len(feeds) > 0 && info.Last > since && !c.compare(ctx, feeds, since+1) {
+		c.failed(ctx)
 		return
 	}
+	c.failing = time.Time{}
+	c.looks++
 	c.seen = [3]uint64{c.seen[1], c.seen[2], info.Last}
+	if deep {
+		c.deep = [2]uint64{c.deep[1], info.Last}
+	}
+}
+
+// failed notes that a look has failed. A pod that is cut off from the journal for
+// long sends its clients away: others may be better off, and nobody shall take its
+// heartbeats for a sign that he misses nothing.
+func (c *checker) failed(ctx context.Context) {
+	now := time.Now()
+	if c.failing.IsZero() {
+		c.failing = now
+	}
+	if now.Sub(c.failing) < c.engine.cfg.GiveUp {
+		return
+	}
+	c.failing = time.Time{}
+	c.engine.log.WarnContext(ctx, "the journal can't be looked at, clients are sent away")
+	c.engine.endAll(axpchatv1.CloseCode_CLOSE_CODE_UNAVAILABLE, func(string) bool { return true })
 }
 
 // due looks at the sessions whose extra look has come.

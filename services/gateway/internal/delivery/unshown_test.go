@@ -55,10 +55,14 @@ func TestAnEventWhoseMakingPanicsIsToldOf(t *testing.T) {
 func TestAPassOverTheJournalPassesWhatCannotBeRead(t *testing.T) {
 	b := bustest.Start(t)
 	e := startEngine(t, b, testConfig())
+	info, err := b.Journal(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	var part []reading
 	for i := range 3 {
 		session := fmt.Sprint("s", i)
-		s := newSubscription(e, bus.SessionKey{Account: account, Session: session}, cursor{}, nil)
+		s := newSubscription(e, Request{Session: bus.SessionKey{Account: account, Session: session}}, cursor{epoch: info.Epoch}, nil)
 		t.Cleanup(s.cancel)
 		publish(t, b, session, "0", "")
 		if _, err := b.JS.Publish(t.Context(), bus.EventSubject(account, session), []byte("\xff\xff")); err != nil {

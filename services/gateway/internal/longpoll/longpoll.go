@@ -85,10 +85,10 @@ func (p *Poller) wait(ctx context.Context, at delivery.Request, patience time.Du
 		return err
 	}
 	defer sub.Close()
-	// It can be too old now, where it was not a moment ago.
-	if reset := sub.Reset(); reset != nil {
-		resp.Reset_, resp.Cursor = reset, reset.GetCursor()
-		return nil
+	// A cursor can be too old now that was not a moment ago. What is still there is
+	// told at once: the next poll might be reset again before it reads anything.
+	if resp.Reset_ = sub.Reset(); resp.GetReset_() != nil {
+		patience = 0
 	}
 	resp.Cursor = sub.Cursor()
 	timer := time.NewTimer(time.Hour)

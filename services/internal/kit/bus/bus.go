@@ -123,13 +123,14 @@ type Bus struct {
 	reconnected map[int]func()
 	nextHook    int
 	journal     JournalInfo
-	journalAt   time.Time
+	journalAt   time.Time     // when it was asked for
+	journalTurn chan struct{} // one asks for all
 }
 
 // Connect connects and keeps reconnecting for as long as the process lives.
 // The first connection must succeed within ctx.
 func Connect(ctx context.Context, p Params) (*Bus, error) {
-	b := &Bus{cfg: p.Config, log: p.Log, propagator: p.Propagator, uses: p.Uses, reconnected: map[int]func(){}}
+	b := &Bus{cfg: p.Config, log: p.Log, propagator: p.Propagator, uses: p.Uses, reconnected: map[int]func(){}, journalTurn: make(chan struct{}, 1)}
 	if b.propagator == nil {
 		b.propagator = propagation.NewCompositeTextMapPropagator()
 	}

@@ -171,18 +171,35 @@ type JournalInfo struct {
 	Epoch string
 	First uint64
 	Last  uint64
+	// FirstTime is when the first event was stored, by NATS's clock; zero where there
+	// is none.
+	FirstTime time.Time
 }
 
 // Journal returns what the journal held at most a second ago.
 func (b *Bus) Journal(ctx context.Context) (JournalInfo, error) {
-	b.mu.Lock()
-	info, at := b.journal, b.journalAt
-	b.mu.Unlock()
-	if time.Since(at) < journalAge {
+	return b.JournalSince(ctx, time.Now().Add(-journalAge))
+}
+
+// JournalSince returns what the journal held at a moment that is not before t. The
+// stream's leader answers; callers that ask at the same time share its answer.
+func (b *Bus) JournalSince(ctx context.Context, t time.Time) (JournalInfo, error) {
+	if info, ok := b.journalKnown(t); ok {
 		return info, nil
 	}
+	select {
+	case b.journalTurn <- struct{}{}:
+		defer func() { <-b.journalTurn }()
+	case <-ctx.Done():
+		return JournalInfo{}, fmt.Errorf("read the journal's state: %w", ctx.Err())
+	}
+	if info, ok := b.journalKnown(t); ok {
+		return info, nil
+	}
+	var asked time.Time
 	var s jetstream.Stream
 	err := patiently(ctx, func(ctx context.Context) (err error) {
+		asked = time.Now()
 		s, err = b.JS.Stream(ctx, EventsStream)
 		return err
 	})
@@ -190,11 +207,51 @@ func (b *Bus) Journal(ctx context.Context) (JournalInfo, error) {
 		return JournalInfo{}, fmt.Errorf("read the journal's state: %w", err)
 	}
 	i := s.CachedInfo()
-	info = JournalInfo{Epoch: strconv.FormatInt(i.Created.UnixMilli(), 36), First: i.State.FirstSeq, Last: i.State.LastSeq}
+	info := JournalInfo{Epoch: strconv.FormatInt(i.Created.UnixMilli(), 36), First: i.State.FirstSeq, Last: i.State.LastSeq}
+	if i.State.Msgs > 0 {
+		info.FirstTime = i.State.FirstTime
+	}
 	b.mu.Lock()
-	b.journal, b.journalAt = info, time.Now()
+	b.journal, b.journalAt = info, asked
 	b.mu.Unlock()
 	return info, nil
+}
+
+// journalKnown is what is known of the journal since a time.
+func (b *Bus) journalKnown(since time.Time) (JournalInfo, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.journal, !b.journalAt.IsZero() && !b.journalAt.Before(since)
+}
+
+// JournalWithout tells up to where the journal, as its leader has it, holds nothing
+// of any of the sessions; false where it holds something.
+func (b *Bus) JournalWithout(ctx context.Context, sessions []SessionKey) (upTo uint64, ok bool, err error) {
+	for i, k := range sessions {
+		if !ValidToken(k.Account) || !ValidToken(k.Session) {
+			return 0, false, ErrInvalidToken
+		}
+		var info *jetstream.StreamInfo
+		err := patiently(ctx, func(ctx context.Context) error {
+			s, err := b.JS.Stream(ctx, EventsStream)
+			if err == nil {
+				info, err = s.Info(ctx, jetstream.WithSubjectFilter(EventSubject(k.Account, k.Session)))
+			}
+			return err
+		})
+		if err != nil {
+			return 0, false, fmt.Errorf("read the journal's state: %w", err)
+		}
+		// The server takes the last sequence first and then counts, so that what comes
+		// in between is counted.
+		if len(info.State.Subjects) > 0 {
+			return 0, false, nil
+		}
+		if i == 0 || info.State.LastSeq < upTo {
+			upTo = info.State.LastSeq
+		}
+	}
+	return upTo, len(sessions) > 0, nil
 }
 
 // getRequest is the body of JetStream's direct get; the client library has no
