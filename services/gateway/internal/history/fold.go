@@ -41,7 +41,8 @@ func (f *fold) add(ev *axpchatv1.Event) {
 }
 
 // upsert takes a whole message. What the newer copy does not say stays: AXP's
-// echo knows nothing of the id that the app chose.
+// echo knows nothing of the id that the app chose. The newer one need not be the one
+// that comes later: callbacks overtake each other, and come late.
 func (f *fold) upsert(ev *axpchatv1.Event, m *axpchatv1.Message, status axpchatv1.MessageStatus) {
 	m = proto.CloneOf(m)
 	if m.GetStatus() == axpchatv1.MessageStatus_MESSAGE_STATUS_UNSPECIFIED {
@@ -55,6 +56,9 @@ func (f *fold) upsert(ev *axpchatv1.Event, m *axpchatv1.Message, status axpchatv
 		return
 	}
 	was := old.message
+	if changedBefore(m, was) {
+		m, was = was, m
+	}
 	if m.GetClientMessageId() == "" {
 		m.ClientMessageId = was.GetClientMessageId()
 	}
@@ -74,6 +78,13 @@ func (f *fold) upsert(ev *axpchatv1.Event, m *axpchatv1.Message, status axpchatv
 		m.Status, m.Failure = was.GetStatus(), was.GetFailure()
 	}
 	old.message = m
+}
+
+// changedBefore tells whether AXP says that a is an older copy than b. The clocks of
+// others count for nothing here.
+func changedBefore(a, b *axpchatv1.Message) bool {
+	return a.GetAxpMessageId() != "" && b.GetAxpMessageId() != "" && a.GetUpdateTime() != nil && b.GetUpdateTime() != nil &&
+		a.GetUpdateTime().AsTime().Before(b.GetUpdateTime().AsTime())
 }
 
 func (f *fold) status(c *axpchatv1.MessageStatusChanged) {

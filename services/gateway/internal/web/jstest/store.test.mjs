@@ -45,6 +45,14 @@ test('the cursor of the newest event is kept', () => {
   assert.equal(play([event(1, {}), event(4, { unknown: { eventType: 'NEW' } })]).cursor, 'cur-4');
 });
 
+test('of two updates the one that AXP made later holds, also where it came first', () => {
+  const update = (sequence, text, updateTime) => event(sequence, {
+    messageArrived: message('m', { axpMessageId: 'm', updateTime, body: { elementText: { text } } }),
+  });
+  assert.deepEqual(texts(play([update(1, 'old', '2026-01-01T00:00:00Z'), update(2, 'new', '2026-01-01T00:00:00.500Z')])), ['new']);
+  assert.deepEqual(texts(play([update(1, 'new', '2026-01-01T00:00:00.500Z'), update(2, 'old', '2026-01-01T00:00:00Z')])), ['new']);
+});
+
 test('accepted, sent and delivered are one message', () => {
   let state = reduce(initialState(), { type: 'outgoing', message: { clientMessageId: 'k', engagementId: ENGAGEMENT, text: 'hi', time: 't' } });
   state = play([

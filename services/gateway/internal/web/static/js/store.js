@@ -322,9 +322,16 @@ function upsertMessage(state, message, at, knownStatus) {
 // come back in another form, so what the customer typed stays as typed.
 function mergeMessage(known, incoming) {
   if (!known) return incoming;
+  if (changedBefore(incoming, known)) return { ...incoming, ...known };
   const merged = { ...known, ...incoming };
   if (known.clientMessageId || !incoming.body) merged.body = known.body ?? incoming.body;
   return merged;
+}
+
+// Callbacks overtake each other: an update that comes later may be the older one, which
+// AXP's own times alone can tell.
+function changedBefore(a, b) {
+  return Boolean(a.axpMessageId && b.axpMessageId) && Date.parse(a.updateTime) < Date.parse(b.updateTime);
 }
 
 function furthest(known, incoming) {
