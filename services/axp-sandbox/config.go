@@ -44,6 +44,7 @@ func (c *Config) Validate() []config.Mistake {
 	if n := len(c.ChannelProviderID); n < 3 || n > 256 {
 		wrong("SANDBOX_CHANNEL_PROVIDER_ID", "must have 3 to 256 characters")
 	}
+	ms = append(ms, config.ListenMistakes("SANDBOX_ADDR", c.Addr)...)
 	if c.MaxAttempts < 1 {
 		wrong("SANDBOX_MAX_ATTEMPTS", "must be at least 1")
 	}

@@ -57,7 +57,7 @@ func New(ctx context.Context, p Params) (*Sandbox, error) {
 	if p.Listener == nil {
 		lis, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
 		if err != nil {
-			return nil, fmt.Errorf("axp-sandbox: %w", err)
+			return nil, fmt.Errorf("axp-sandbox: listen on SANDBOX_ADDR: %w", err)
 		}
 		p.Listener = lis
 	}

@@ -52,5 +52,5 @@ func (c *Config) Validate() []config.Mistake {
 	if c.Grace <= 0 {
 		ms = append(ms, config.Mistake{Key: "SHUTDOWN_GRACE", Problem: "must be above 0"})
 	}
-	return ms
+	return append(ms, config.ListenMistakes("ADMIN_ADDR", c.AdminAddr)...)
 }

@@ -54,5 +54,6 @@ func (c *Config) Validate() []config.Mistake {
 	if c.GRPC.MaxRecvBytes > 0 && c.Streams.FrameBytes > c.GRPC.MaxRecvBytes {
 		add("STREAM_FRAME_BYTES", "must be at most GRPC_MAX_RECV_BYTES")
 	}
-	return out
+	out = append(out, config.ListenMistakes("GATEWAY_GRPC_ADDR", c.GRPCAddr)...)
+	return append(out, config.ListenMistakes("GATEWAY_HTTP_ADDR", c.HTTPAddr)...)
 }

@@ -179,7 +179,7 @@ func (g *Gateway) serveGRPC(ctx context.Context, p Params, service *grpcstream.S
 		return nil, err
 	}
 	axpchatv1.RegisterChatServiceServer(publicServer, service)
-	lis, err := g.listen(ctx, p.Config.Proxied, p.GRPCListener, p.Config.GRPCAddr)
+	lis, err := g.listen(ctx, p.Config.Proxied, p.GRPCListener, "GATEWAY_GRPC_ADDR", p.Config.GRPCAddr)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func (g *Gateway) serveGRPC(ctx context.Context, p Params, service *grpcstream.S
 }
 
 func (g *Gateway) serveHTTP(ctx context.Context, p Params, h http.Handler) error {
-	lis, err := g.listen(ctx, p.Config.Proxied, p.HTTPListener, p.Config.HTTPAddr)
+	lis, err := g.listen(ctx, p.Config.Proxied, p.HTTPListener, "GATEWAY_HTTP_ADDR", p.Config.HTTPAddr)
 	if err != nil {
 		return err
 	}
@@ -210,12 +210,12 @@ func (g *Gateway) serveHTTP(ctx context.Context, p Params, h http.Handler) error
 	return nil
 }
 
-func (g *Gateway) listen(ctx context.Context, c proxied.Config, given net.Listener, addr string) (net.Listener, error) {
+func (g *Gateway) listen(ctx context.Context, c proxied.Config, given net.Listener, key, addr string) (net.Listener, error) {
 	lis := given
 	if lis == nil {
 		var err error
 		if lis, err = (&net.ListenConfig{}).Listen(ctx, "tcp", addr); err != nil {
-			return nil, fmt.Errorf("gateway: %w", err)
+			return nil, fmt.Errorf("gateway: listen on %s: %w", key, err)
 		}
 	}
 	g.closers.Add("listener", func() error {

@@ -116,11 +116,12 @@ func (c *Config) Validate() []config.Mistake {
 		}
 	}
 	if c.WebhookPublicURL != "" {
-		if u, err := url.Parse(c.WebhookPublicURL); err != nil || u.Scheme == "" || u.Host == "" {
-			add("WEBHOOK_PUBLIC_URL", "must be an absolute URL")
+		if u, err := url.Parse(c.WebhookPublicURL); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+			add("WEBHOOK_PUBLIC_URL", "must be an absolute URL, such as https://chat.example.com")
 		}
 	}
-	return ms
+	ms = append(ms, config.ListenMistakes("ORCHESTRATOR_GRPC_ADDR", c.GRPCAddr)...)
+	return append(ms, config.ListenMistakes("ADMIN_ADDR", c.AdminAddr)...)
 }
 
 // problems takes an account's joined error apart, by field.

@@ -64,7 +64,7 @@ func (o *Orchestrator) serveOperators(ctx context.Context, p Params, eraser *era
 	orchestratorv1.RegisterPrivacyServiceServer(server, erase.NewServer(eraser))
 	o.operators, err = (&net.ListenConfig{}).Listen(ctx, "tcp", p.Config.Operator.Addr)
 	if err != nil {
-		return nil, fmt.Errorf("listen for operators: %w", err)
+		return nil, fmt.Errorf("listen on OPERATOR_ADDR: %w", err)
 	}
 	o.closers.Add("operators' listener", func() error {
 		if err := o.operators.Close(); !errors.Is(err, net.ErrClosed) {

@@ -253,7 +253,7 @@ func (o *Orchestrator) serve(ctx context.Context, p Params, b *parts) (lifecycle
 	if o.listener == nil {
 		o.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", p.Config.GRPCAddr)
 		if err != nil {
-			return nil, fmt.Errorf("listen for gRPC: %w", err)
+			return nil, fmt.Errorf("listen on ORCHESTRATOR_GRPC_ADDR: %w", err)
 		}
 	}
 	o.closers.Add("listener", func() error {

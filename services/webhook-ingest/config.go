@@ -65,6 +65,7 @@ func (c *Config) Validate() []config.Mistake {
 			add(n.key, "must be addresses or ranges such as 203.0.113.0/24")
 		}
 	}
+	ms = append(ms, config.ListenMistakes("WEBHOOK_ADDR", c.Addr)...)
 	ms = append(ms, c.files().Mistakes(tlsx.Keys{Cert: "WEBHOOK_TLS_CERT_FILE", Key: "WEBHOOK_TLS_KEY_FILE"})...)
 	if c.ClientCAFile != "" && c.CertFile == "" {
 		add("WEBHOOK_TLS_CLIENT_CA_FILE", "needs WEBHOOK_TLS_CERT_FILE too")

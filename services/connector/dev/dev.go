@@ -38,7 +38,7 @@ func New(ctx context.Context, cfg Config, p connector.Params) (*connector.Connec
 	hook := p.Listeners.Webhook
 	if hook == nil {
 		if hook, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Connector.Ingest.Addr); err != nil {
-			return fail(fmt.Errorf("webhook-ingest: %w", err))
+			return fail(fmt.Errorf("webhook-ingest: listen on WEBHOOK_ADDR: %w", err))
 		}
 	}
 	p.Listeners.Webhook = hook

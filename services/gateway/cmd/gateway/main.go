@@ -36,7 +36,7 @@ func (s *settings) Validate() []config.Mistake {
 	if s.Bus.URL == "" {
 		out = append(out, config.Mistake{Key: "NATS_URL", Problem: "is required"})
 	}
-	return out
+	return append(out, config.ListenMistakes("ADMIN_ADDR", s.AdminAddr)...)
 }
 
 func main() { os.Exit(lifecycle.Main("gateway", run)) }

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +31,10 @@ import (
 
 // instrumentation names the meter of the bus.
 const instrumentation = "github.com/axpchat/connector/services/internal/kit/bus"
+
+// waitsPerLine is how often NATS is tried at the start for one line of the log: one
+// every ten seconds.
+const waitsPerLine = 20
 
 // Config says which NATS to use and how much it keeps. Every service of a
 // deployment must be given the same values.
@@ -76,6 +82,9 @@ func (c *Config) Validate() []config.Mistake {
 	if c.OutboxMaxAge < c.OutboxWindow {
 		add("OUTBOX_RETENTION", "must be at least OUTBOX_DUPLICATE_WINDOW")
 	}
+	if !addresses(c.URL) {
+		add("NATS_URL", "must be an address such as nats://nats:4222, or several with commas between them")
+	}
 	ms = append(ms, c.files().Mistakes(tlsx.Keys{Cert: "NATS_CERT_FILE", Key: "NATS_KEY_FILE"})...)
 	for key, prefix := range map[string]string{"NATS_API_PREFIX": c.APIPrefix, "NATS_INBOX_PREFIX": c.InboxPrefix} {
 		if strings.ContainsAny(prefix, "*> \t") || strings.HasPrefix(prefix, ".") {
@@ -83,6 +92,21 @@ func (c *Config) Validate() []config.Mistake {
 		}
 	}
 	return ms
+}
+
+// addresses tells whether a list of servers can be one: with a scheme that NATS has,
+// or without any.
+func addresses(list string) bool {
+	for server := range strings.SplitSeq(list, ",") {
+		if !strings.Contains(server, "://") {
+			continue
+		}
+		u, err := url.Parse(strings.TrimSpace(server))
+		if err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+			return false
+		}
+	}
+	return true
 }
 
 // Params is what Connect needs.
@@ -148,7 +172,7 @@ func Connect(ctx context.Context, p Params) (*Bus, error) {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
 	opts := append(b.options(p.Name), append(secure, p.Options...)...)
-	for {
+	for tries := 0; ; tries++ {
 		nc, err := nats.Connect(p.Config.URL, opts...)
 		if err == nil {
 			b.NC = nc
@@ -157,7 +181,9 @@ func Connect(ctx context.Context, p Params) (*Bus, error) {
 		if errors.Is(err, nats.ErrAuthorization) || ctx.Err() != nil {
 			return nil, fmt.Errorf("connect to NATS: %w", err)
 		}
-		b.log.Warn("NATS can't be reached yet", "error", err)
+		if tries%waitsPerLine == 0 {
+			b.log.Warn("NATS can't be reached yet at NATS_URL; the service waits for it", "error", err)
+		}
 		if !wait(ctx, 500*time.Millisecond) {
 			return nil, fmt.Errorf("connect to NATS: %w", err)
 		}

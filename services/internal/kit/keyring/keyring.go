@@ -29,6 +29,20 @@ type Config struct {
 	Previous config.Secret `env:"WEBHOOK_SECRET_PREVIOUS" doc:"The secret before, still honoured while callbacks and chats that were made with it live."`
 }
 
+// Validate reports secrets that are too short.
+func (c *Config) Validate() []config.Mistake {
+	var ms []config.Mistake
+	for _, s := range []struct {
+		key   string
+		value config.Secret
+	}{{"WEBHOOK_SECRET", c.Secret}, {"WEBHOOK_SECRET_PREVIOUS", c.Previous}} {
+		if n := len(s.value.Reveal()); n > 0 && n < minSecret {
+			ms = append(ms, config.Mistake{Key: s.key, Problem: fmt.Sprintf("must have at least %d bytes", minSecret)})
+		}
+	}
+	return ms
+}
+
 // Keyring derives and checks proofs. It is safe for concurrent use.
 type Keyring struct {
 	current  *secret

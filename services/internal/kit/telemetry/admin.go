@@ -68,7 +68,7 @@ func NewAdmin(addr string, profiles bool, p *Providers, ready func(ctx context.C
 	// Binding does not block; there is nothing that a context could cut short.
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("admin server: %w", err)
+		return nil, fmt.Errorf("listen on ADMIN_ADDR: %w", err)
 	}
 	if ready == nil {
 		ready = func(context.Context) map[string]error { return nil }

@@ -28,10 +28,11 @@ type settings struct {
 
 // Validate asks for NATS: unlike connector, this process has none of its own.
 func (s *settings) Validate() []config.Mistake {
+	out := config.ListenMistakes("ADMIN_ADDR", s.AdminAddr)
 	if s.Bus.URL == "" {
-		return []config.Mistake{{Key: "NATS_URL", Problem: "is required"}}
+		out = append(out, config.Mistake{Key: "NATS_URL", Problem: "is required"})
 	}
-	return nil
+	return out
 }
 
 func main() { os.Exit(lifecycle.Main("webhook-ingest", run)) }
