@@ -1,7 +1,6 @@
 package axp
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -73,7 +72,7 @@ func (c *Client) repeat(ctx context.Context, op Operation, attempt func() *Error
 			return fail // about the token; that was repeated already where it helps
 		}
 		fail.Attempts = n
-		if n >= c.config.MaxAttempts || !repeatable(op, fail) {
+		if n >= c.config.MaxAttempts || single(ctx) || !repeatable(op, fail) {
 			return fail
 		}
 		wait := backoff(n, c.config.MinBackoff, c.config.MaxBackoff, c.jitter)
@@ -152,14 +151,11 @@ func (c *Client) withToken(ctx context.Context, r request, token token) *Error {
 func (c *Client) exchange(ctx context.Context, r request, token string) *Error {
 	attempt, cancel := context.WithTimeoutCause(ctx, c.config.CallTimeout, ErrTimeout)
 	defer cancel()
-	var body io.Reader
-	if r.payload != nil {
-		body = bytes.NewReader(r.payload)
-	}
-	httpRequest, err := http.NewRequestWithContext(attempt, r.op.Method, r.address, body)
+	httpRequest, err := http.NewRequestWithContext(attempt, r.op.Method, r.address, nil)
 	if err != nil {
 		return invalidRequest(r.op, "its address is malformed")
 	}
+	body := payload{data: r.payload, ask: func() *Error { return fenced(ctx, r.op) }}
 	h := httpRequest.Header
 	h.Set("Accept", "application/json, application/problem+json")
 	h.Set("User-Agent", c.userAgent)
@@ -170,11 +166,17 @@ func (c *Client) exchange(ctx context.Context, r request, token string) *Error {
 	if r.contentType != "" {
 		h.Set("Content-Type", r.contentType)
 	}
-	if fail := fenced(ctx, r.op); fail != nil {
-		return fail
+	if fail := body.ask(); fail != nil {
+		return fail // without a connection being made for it
+	}
+	if r.payload != nil {
+		body.attach(httpRequest)
 	}
 	began := c.clock.Now()
 	response, fail := c.send(ctx, r.op, httpRequest) //nolint:bodyclose // read closes it
+	if stopped := body.stopped.Load(); stopped != nil && fail != nil {
+		return stopped
+	}
 	if fail == nil {
 		fail = c.read(response, r)
 		if fail != nil && fail.Status >= 200 && fail.Status < 300 {

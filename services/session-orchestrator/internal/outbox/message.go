@@ -3,7 +3,6 @@ package outbox
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
@@ -127,7 +126,7 @@ func (s *Sender) attempt(ctx context.Context, it *Item, rec *busv1.EngagementRec
 	switch {
 	case err == nil:
 		return s.sent(ctx, it)
-	case errors.Is(err, axp.ErrFenced) && (!d.open || it.tenure.Over()):
+	case errors.Is(err, axp.ErrFenced):
 		return errStopping // whoever has the partition now finds out what became of it
 	case outcome == axp.Unknown:
 		*d = doubt{open: true}
@@ -237,8 +236,10 @@ func (s *Sender) send(ctx context.Context, it *Item, rec *busv1.EngagementRecord
 	ctx, cancel := it.call(ctx)
 	defer cancel()
 	// Until it goes out it may have to wait, and the partition may be lost meanwhile.
-	var made atomic.Bool
-	ctx = axp.WithFence(ctx, func() bool { return !it.tenure.Over() && (!made.Swap(true) || !once) })
+	ctx = axp.WithFence(ctx, func() bool { return !it.tenure.Over() })
+	if once {
+		ctx = axp.Single(ctx)
+	}
 	_, err = client.SendMessage(ctx, rec.GetEngagement().GetAxpEngagementId(), convert.Message(it.Entry, rec))
 	return err
 }
