@@ -188,6 +188,7 @@ func (r *eraseRig) written() (*axpchatv1.Session, *axpchatv1.Engagement) {
 			r.t.Fatal(err)
 		}
 	}
+	r.keep(s.GetSessionId(), "Mark-aside")
 	ticket := &busv1.TicketRecord{Account: axptest.AccountID, SessionId: s.GetSessionId(), Subject: "Mark-subject", Name: "Mark-name"}
 	if _, err := r.bus.Tickets.Create(r.ctx(), "ticket", ticket, time.Minute); err != nil {
 		r.t.Fatal(err)
@@ -214,7 +215,7 @@ func TestErasingARunningChatLeavesNothing(t *testing.T) {
 	other, chat := r.chat()
 	r.mustSend(chat, "stays", "somebody else's words")
 	s, e := r.written()
-	for _, text := range []string{"Mark-text", "Mark-answer", "Mark-set-aside", "Mark-name", "Mark-subject", "Mark-parameter", "Mark-order", "Mark-data"} {
+	for _, text := range []string{"Mark-text", "Mark-answer", "Mark-set-aside", "Mark-aside", "Mark-name", "Mark-subject", "Mark-parameter", "Mark-order", "Mark-data"} {
 		if len(r.holds(text)) == 0 {
 			t.Errorf("%s is nowhere before it is erased: the test would prove nothing", text)
 		}
@@ -224,7 +225,7 @@ func TestErasingARunningChatLeavesNothing(t *testing.T) {
 	}
 	proof := r.erase(s.GetSessionId())
 	r.erased(proof)
-	for kind, least := range map[string]int64{"events": 5, "unrouted": 2, "tickets": 1, "sent": 1, "media": 1, "engagements": 1, "sessions": 1, "timers": 1} {
+	for kind, least := range map[string]int64{"events": 5, "unrouted": 2, "aside": 1, "tickets": 1, "sent": 1, "media": 1, "engagements": 1, "sessions": 1, "timers": 1} {
 		if proof.GetErased()[kind] < least {
 			t.Errorf("erased %d of %s, want at least %d (%v)", proof.GetErased()[kind], kind, least, proof.GetErased())
 		}
@@ -241,7 +242,7 @@ func TestErasingARunningChatLeavesNothing(t *testing.T) {
 	if in := r.holds(e.GetEngagementId() + " "); len(in) != 0 {
 		t.Errorf("its engagement is still in %v", in)
 	}
-	for _, text := range []string{"Mark-text", "Mark-answer", "Mark-set-aside", "Mark-data"} {
+	for _, text := range []string{"Mark-text", "Mark-answer", "Mark-set-aside", "Mark-aside", "Mark-data"} {
 		if in := r.onDisk(text); len(in) != 0 {
 			t.Errorf("%s is still in %v", text, in)
 		}

@@ -180,6 +180,9 @@ func (o *Orchestrator) build(p Params, ring *keyring.Keyring) (*parts, error) {
 		Bounds: messages.Bounds{Session: p.Config.Outbox.MaxPerSession, Account: p.Config.Outbox.MaxPerAccount},
 	})
 	b.attachments = attachments.New(p.Bus, b.records, b.accounts)
+	if err := watchAside(p.Bus, meter); err != nil {
+		return nil, err
+	}
 	return b, b.workers(p, meter)
 }
 

@@ -7,7 +7,7 @@ import "github.com/axpchat/connector/services/internal/kit/bus"
 func Uses() bus.Uses {
 	worked := []string{bus.EventsStream, bus.OutboxStream, bus.TimersStream}
 	return bus.Uses{
-		Streams: append(worked, bus.UnroutedStream), Consumers: worked,
+		Streams: append(worked, bus.UnroutedStream, bus.AsideStream), Consumers: worked,
 		Buckets: []string{bus.SessionsBucket, bus.EngagementsBucket, bus.IndexBucket, bus.TicketsBucket},
 	}
 }

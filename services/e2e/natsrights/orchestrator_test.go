@@ -153,6 +153,9 @@ func erasing() []step {
 			_, err := w.orchestrator.PublishOutbox(ctx, &busv1.OutboxEntry{Account: account, SessionId: session}, fresh("m"))
 			return bus.OutboxOf(account, session), err
 		},
+		bus.AsideStream: func(ctx context.Context, w *world, session string) (string, error) {
+			return bus.AsideOf(account, session), setAside(ctx, w, session)
+		},
 		bus.TimersStream: func(ctx context.Context, w *world, session string) (string, error) {
 			t := bus.Timer{Kind: "idle", Account: account, Session: session}
 			return bus.TimersOf(account, session), w.orchestrator.SetTimer(ctx, t, time.Now().Add(time.Hour))
@@ -171,6 +174,36 @@ func erasing() []step {
 		}})
 	}
 	return steps
+}
+
+// setAside sets an event of a session aside, and finds it.
+func setAside(ctx context.Context, w *world, session string) error {
+	if err := publish(ctx, w.orchestrator, session); err != nil {
+		return err
+	}
+	c, err := w.orchestrator.JS.Consumer(ctx, bus.EventsStream, bus.ProjectorConsumer)
+	if err != nil {
+		return err
+	}
+	for {
+		m, err := c.Next(jetstream.FetchContext(ctx))
+		if err != nil {
+			return err
+		}
+		if m.Subject() == bus.EventSubject(account, session) {
+			err = w.orchestrator.SetAside(ctx, bus.EventsStream, m, "panic")
+		}
+		if err = errors.Join(err, m.DoubleAck(ctx)); err != nil {
+			return err
+		}
+		if m.Subject() == bus.EventSubject(account, session) {
+			break
+		}
+	}
+	if _, _, found, err := w.orchestrator.NextAside(ctx, 1); err != nil || !found {
+		return fmt.Errorf("found %t: %w", found, err)
+	}
+	return nil
 }
 
 // long makes a list of some of these values need flow control.

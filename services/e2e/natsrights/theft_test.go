@@ -24,7 +24,7 @@ func nobodys() []right {
 	var out []right
 	for _, subject := range []string{
 		"$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.STREAM.DELETE.EVENTS", "$JS.API.STREAM.SNAPSHOT.EVENTS", "$JS.API.STREAM.RESTORE.EVENTS",
-		"$JS.API.STREAM.MSG.GET.EVENTS", "$JS.API.STREAM.MSG.DELETE.KV_SESSIONS", "$JS.API.STREAM.PURGE.UNROUTED", "$JS.API.STREAM.PEER.REMOVE.EVENTS",
+		"$JS.API.STREAM.MSG.GET.EVENTS", "$JS.API.STREAM.MSG.DELETE.KV_SESSIONS", "$JS.API.STREAM.PURGE.UNROUTED", "axpchat.api.STREAM.MSG.GET.ASIDE", "$JS.API.STREAM.PEER.REMOVE.EVENTS",
 		"$JS.API.STREAM.LEADER.STEPDOWN.EVENTS", "$JS.API.CONSUMER.NAMES.EVENTS", "$JS.API.CONSUMER.CREATE.OUTBOX", "$JS.API.CONSUMER.CREATE.OUTBOX.thief",
 		"$JS.API.CONSUMER.DURABLE.CREATE.OUTBOX.thief", "$JS.API.CONSUMER.DURABLE.CREATE.EVENTS.projector", "$JS.API.CONSUMER.DELETE.OUTBOX.outbox-0",
 		"$JS.API.CONSUMER.PAUSE.EVENTS.projector", "$JS.API.META.LEADER.STEPDOWN", "$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.x.RELOAD", "$SYS.REQ.ACCOUNT.AXPCHAT.CONNZ",
@@ -37,7 +37,7 @@ func nobodys() []right {
 		out = append(out, right{subject: subject})
 	}
 	for _, subject := range []string{
-		">", "*", "*.>", "chat.>", "chat.event.>", "chat.event.*.*", "chat.outbox.>", "chat.live.>", "chat.unrouted.>", "timer.>", "$KV.>", "$KV.INDEX.>", "$KV.TICKETS.>", "$KV.SESSIONS.>", "$KV.SESSIONS.*.*", "chat.changed.>",
+		">", "*", "*.>", "chat.>", "chat.event.>", "chat.event.*.*", "chat.outbox.>", "chat.live.>", "chat.unrouted.>", "chat.aside.>", "timer.>", "$KV.>", "$KV.INDEX.>", "$KV.TICKETS.>", "$KV.SESSIONS.>", "$KV.SESSIONS.*.*", "chat.changed.>",
 		"_INBOX.>", "_INBOX_*.>", "_R_.>", "$JS.>", "$JS.API.>", "$JS.ACK.>", "$JS.EVENT.>", "$SYS.>", "axpchat.>",
 	} {
 		out = append(out, right{subscribe: true, subject: subject})

@@ -16,7 +16,7 @@ func main() { os.Exit(lifecycle.Main("connector", run)) }
 func run(ctx context.Context, env lifecycle.Env) error {
 	var cfg connector.Config
 	erase := orchestrator.EraseCommand(ctx, env, os.Stdin, &cfg, &cfg.Orchestrator.Operator)
-	if handled, err := env.Command(&cfg, append(connector.Unrouted(ctx, env), erase)...); handled || err != nil {
+	if handled, err := env.Command(&cfg, append(append(connector.Unrouted(ctx, env), connector.Aside(ctx, env)...), erase)...); handled || err != nil {
 		return err
 	}
 	return connector.Main(ctx, env, &cfg, func(ctx context.Context, p connector.Params) (*connector.Connector, error) {

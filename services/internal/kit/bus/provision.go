@@ -148,6 +148,11 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 			MaxAge: unroutedRetention, MaxBytes: int64(c.UnroutedBytes), Duplicates: c.DuplicateWindow, AllowDirect: true,
 		}),
 		common(jetstream.StreamConfig{
+			Name: AsideStream, Description: "What could not be worked for a fault of the connector.",
+			Subjects: []string{asidePrefix + "*.*.*"}, Retention: jetstream.LimitsPolicy,
+			MaxAge: c.Retention, MaxBytes: asideMaxBytes, Duplicates: c.DuplicateWindow,
+		}),
+		common(jetstream.StreamConfig{
 			Name: TimersStream, Description: "What is to be looked at again at a certain time, once in a cluster.",
 			Subjects: []string{timerSet + ">", timerDue + ">"}, Retention: jetstream.WorkQueuePolicy, AllowMsgSchedules: true,
 		}),

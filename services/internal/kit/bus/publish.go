@@ -123,7 +123,7 @@ func (b *Bus) publish(ctx context.Context, msg *nats.Msg, id string) (Ack, error
 
 // streamOf keeps session ids out of error texts.
 func streamOf(subject string) string {
-	for _, p := range []struct{ prefix, stream string }{{eventPrefix, EventsStream}, {outboxPrefix, OutboxStream}, {timerSet, TimersStream}} {
+	for _, p := range []struct{ prefix, stream string }{{eventPrefix, EventsStream}, {outboxPrefix, OutboxStream}, {timerSet, TimersStream}, {asidePrefix, AsideStream}} {
 		if len(subject) > len(p.prefix) && subject[:len(p.prefix)] == p.prefix {
 			return p.stream
 		}

@@ -39,7 +39,7 @@ func main() { os.Exit(lifecycle.Main("session-orchestrator", run)) }
 func run(ctx context.Context, env lifecycle.Env) (err error) {
 	var s settings
 	erase := orchestrator.EraseCommand(ctx, env, os.Stdin, &s, &s.Orchestrator.Operator)
-	if handled, err := env.Command(&s, provisioning(ctx, env), erase); handled || err != nil {
+	if handled, err := env.Command(&s, append(orchestrator.AsideCommands(ctx, env, openBus(ctx, env)), provisioning(ctx, env), erase)...); handled || err != nil {
 		return err
 	}
 	cfg := s.Orchestrator

@@ -7,9 +7,9 @@
 // drains is not acknowledged, so another replica gets it.
 //
 // A message whose handler panics comes again, later each time, for another version
-// may be able to work it. The others go on meanwhile. After some minutes it is given
-// up: the server waits for a bounded number of messages only, and those that nobody
-// can work would end up being all of them.
+// may be able to work it. The others go on meanwhile. After some minutes it is set
+// aside for an operator: the server waits for a bounded number of messages only, and
+// those that nobody can work would end up being all of them.
 package consume
 
 import (
@@ -125,11 +125,26 @@ func (l *Loop) handle(ctx context.Context, m jetstream.Msg) {
 	if err == nil {
 		return
 	}
-	if deliveries < tries {
-		err = m.NakWithDelay(l.broken(deliveries))
-	} else {
-		l.p.Log.ErrorContext(ctx, "a message is given up that can't be worked", "consumer", l.p.Name)
+	if deliveries >= tries {
+		l.GiveUp(ctx, m, "panic")
+		return
+	}
+	if err := m.NakWithDelay(l.broken(deliveries)); err != nil {
+		l.p.Log.DebugContext(ctx, "a message could not be answered; it comes again", "consumer", l.p.Name, "error", err)
+	}
+}
+
+// GiveUp sets a message aside that can't be worked, and has done with it. Where it
+// can't be set aside it comes again.
+func (l *Loop) GiveUp(ctx context.Context, m jetstream.Msg, cause string) {
+	err := l.p.Bus.SetAside(ctx, l.p.Stream, m, cause)
+	switch {
+	case err == nil, errors.Is(err, bus.ErrErased):
+		l.p.Log.ErrorContext(ctx, "a message is set aside that can't be worked", "consumer", l.p.Name, "cause", cause)
 		err = m.Term()
+	default:
+		l.p.Log.WarnContext(ctx, "a message that can't be worked could not be set aside; it comes again", "consumer", l.p.Name, "error", err)
+		err = m.NakWithDelay(l.broken(tries))
 	}
 	if err != nil {
 		l.p.Log.DebugContext(ctx, "a message could not be answered; it comes again", "consumer", l.p.Name, "error", err)

@@ -145,7 +145,8 @@ func TestAConsumerThatIsMadeAnewIsReadOn(t *testing.T) {
 }
 
 // TestAMessageThatNobodyCanWorkStopsNobody: it ends neither the process nor keeps the
-// others waiting, is tried again some times, and is out of the way at last.
+// others waiting, is tried again some times, and is out of the way at last: an operator
+// finds it.
 func TestAMessageThatNobodyCanWorkStopsNobody(t *testing.T) {
 	b := bustest.Start(t)
 	var poison, others, final atomic.Int64
@@ -172,6 +173,36 @@ func TestAMessageThatNobodyCanWorkStopsNobody(t *testing.T) {
 	if poison.Load() != 20*10 {
 		t.Errorf("%d tries of 20 messages, want 10 of each", poison.Load())
 	}
+	if n, err := b.CountAside(t.Context()); n != 20 || err != nil {
+		t.Errorf("%d are set aside, want 20: %v", n, err)
+	}
+	rec, _, found, err := b.NextAside(t.Context(), 1)
+	if err != nil || !found || rec.GetCause() != "panic" || rec.GetSequence()%2 != 1 || rec.GetSubject() != bus.EventSubject("ABCDEF", "s") {
+		t.Errorf("set aside is %v: %v", rec, err)
+	}
+	if ev, err := bus.DecodeRecord(rec.GetData()); err != nil || ev.GetEvent().GetSessionId() != "s" {
+		t.Errorf("it holds %v: %v", ev, err)
+	}
+}
+
+// TestWhatCannotBeSetAsideComesAgain: it is not forgotten because NATS refuses to keep
+// it.
+func TestWhatCannotBeSetAsideComesAgain(t *testing.T) {
+	b := bustest.Start(t)
+	if err := b.JS.DeleteStream(t.Context(), bus.AsideStream); err != nil {
+		t.Fatal(err)
+	}
+	var tries atomic.Int64
+	start(t, b, func(context.Context, jetstream.Msg) {
+		tries.Add(1)
+		panic("poison")
+	}, func(l *consume.Loop) { l.HurryBroken(10 * time.Millisecond) })
+	publish(t, b, 1)
+	await.Until(t, "more tries than it gets", func() bool { return tries.Load() > 10 })
+	if err := b.Provision(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	await.Until(t, "it is set aside", func() bool { n, err := b.CountAside(t.Context()); return n == 1 && err == nil })
 }
 
 // TestATryAfterAPanicWaits: a message that makes its handler panic is no busy loop.

@@ -19,6 +19,7 @@ const (
 	kindOutbox      = "outbox"
 	kindTickets     = "tickets"
 	kindUnrouted    = "unrouted"
+	kindAside       = "aside"
 	kindSent        = "sent"
 	kindMedia       = "media"
 	kindEngagements = "engagements"
@@ -42,6 +43,9 @@ func (e *Eraser) purge(ctx context.Context, account, session string) (map[string
 		}},
 		{kindTickets, func() (int, error) { return e.tickets(ctx, account, session, true) }},
 		{kindUnrouted, func() (int, error) { return e.unrouted(ctx, account, session, true) }},
+		{kindAside, func() (int, error) {
+			return e.p.Bus.EraseSubject(ctx, bus.AsideStream, bus.AsideOf(account, session))
+		}},
 		{kindSent, func() (int, error) { return eraseKeys(ctx, e.p.Bus.Index, bus.SentKeys(account, session)) }},
 		{kindMedia, func() (int, error) { return eraseKeys(ctx, e.p.Bus.Index, bus.MediaKeys(account, session)) }},
 		{kindEngagements, func() (int, error) {
@@ -78,6 +82,7 @@ func (e *Eraser) left(ctx context.Context, account, session string) (map[string]
 	}
 	subject(kindTimers, bus.TimersStream, bus.TimersOf(account, session))
 	subject(kindOutbox, bus.OutboxStream, bus.OutboxOf(account, session))
+	subject(kindAside, bus.AsideStream, bus.AsideOf(account, session))
 	subject(kindEvents, bus.EventsStream, bus.EventSubject(account, session))
 	n, err := e.tickets(ctx, account, session, false)
 	add(kindTickets, n, err)

@@ -70,6 +70,9 @@ func (j *Journal) Held(ctx context.Context, e *busv1.OutboxEntry) error {
 	})
 }
 
+// FailedID is the id of the event by which Failed tells of a message.
+func FailedID(messageID string) string { return messageID + failed }
+
 func (j *Journal) status(ctx context.Context, e *busv1.OutboxEntry, suffix string, s *axpchatv1.MessageStatusChanged) error {
 	s.MessageId = e.GetMessage().GetMessageId()
 	s.ClientMessageId = e.GetMessage().GetRequest().GetClientMessageId()

@@ -24,6 +24,10 @@
 // remains possible is that AXP applies the earlier call after that look, which
 // is counted (axpchat_outbox_uncertain).
 //
+// An entry that nobody can work, not even to fail it, is set aside for an operator,
+// and its customer is told FAILED by a way of its own (setAside). It stays in the
+// outbox until both are done.
+//
 // It never accepts messages (package messages) and never decides that an
 // engagement may be written to.
 package outbox

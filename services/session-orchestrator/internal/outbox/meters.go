@@ -32,7 +32,7 @@ func newMeters(m metric.Meter) (*meters, error) {
 		uncertain: counter("axpchat_outbox_uncertain", "Sends whose outcome was not known, by what AXP showed afterwards."),
 		resets:    counter("axpchat_outbox_resets", "Partitions that started over from the oldest message, by cause."),
 		pauses:    counter("axpchat_outbox_pauses", "Times that the process stood still for longer than it may."),
-		poisoned:  counter("axpchat_outbox_unreadable", "Entries that could not be read and were dropped."),
+		poisoned:  counter("axpchat_outbox_unreadable", "Entries that could not be worked for a fault of the connector, or not be read, and were set aside."),
 		handovers: counter("axpchat_outbox_handovers", "Partitions that were left to another replica because this one had more than its share."),
 	}
 	return out, errors.Join(faults...)

@@ -139,7 +139,7 @@ const tries = 4
 // error when it had to stop before.
 //
 // One that makes us panic every time is failed, so that its customer knows and what
-// is behind it goes on.
+// is behind it goes on. Where that can't be done, whoever has called sets it aside.
 func (s *Sender) Work(ctx context.Context, it *Item) error {
 	for n := 1; ; n++ {
 		var left error
@@ -163,12 +163,14 @@ func (s *Sender) Work(ctx context.Context, it *Item) error {
 // broken gives an entry up.
 func (s *Sender) broken(ctx context.Context, it *Item) error {
 	if it.Entry.GetMessage() == nil {
-		s.p.Log.ErrorContext(ctx, "an outbox entry is given up that can't be worked")
-		s.meters.poison(ctx)
-		return nil
+		return errGivenUp
 	}
-	f := failure(axpchatv1.ErrorReason_ERROR_REASON_INTERNAL, "The message could not be sent."+mayHaveArrived)
-	return s.fail(ctx, it, f)
+	return s.fail(ctx, it, brokenFailure())
+}
+
+// brokenFailure is why a message fails that can't be worked.
+func brokenFailure() *axpchatv1.MessageFailure {
+	return failure(axpchatv1.ErrorReason_ERROR_REASON_INTERNAL, "The message could not be sent."+mayHaveArrived)
 }
 
 func (s *Sender) work(ctx context.Context, it *Item) error {

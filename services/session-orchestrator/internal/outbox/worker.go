@@ -11,7 +11,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/metric"
-	"google.golang.org/protobuf/proto"
 
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	"github.com/axpchat/connector/services/internal/kit/bus"
@@ -52,7 +51,7 @@ type WorkerParams struct {
 // Handler carries out entries; *Sender is the one.
 type Handler interface {
 	// Work returns nil when nothing is left to do for the entry, and an error
-	// when it had to stop before.
+	// when it had to stop before; errGivenUp, or a panic, where it is to be set aside.
 	Work(ctx context.Context, it *Item) error
 }
 
@@ -238,24 +237,19 @@ func (w *Worker) consume(ctx context.Context, p *partition) error {
 // do hands an entry to the sender.
 func (w *Worker) do(ctx context.Context, d delivery, t *tenure) error {
 	var left error
+	it := &Item{delivery: d, tenure: t}
 	err := w.panics.Do(ctx, "outbox", func() error {
-		entry := &busv1.OutboxEntry{}
-		if err := proto.Unmarshal(d.msg.Data(), entry); err != nil {
+		if err := it.read(d.msg.Data()); err != nil {
 			return err
 		}
-		if err := readable(entry); err != nil {
-			return err
-		}
-		ctx := w.bus.TraceContext(ctx, d.msg.Headers())
-		left = w.sender.Work(ctx, &Item{Entry: entry, delivery: d, tenure: t})
+		left = w.sender.Work(w.bus.TraceContext(ctx, d.msg.Headers()), it)
 		return nil
 	})
+	if err == nil && errors.Is(left, errGivenUp) {
+		err = left
+	}
 	if err != nil {
-		// Nobody will ever be able to work it; the sender of the message finds it
-		// missing from the journal.
-		w.log.ErrorContext(ctx, "unreadable outbox entry dropped", "sequence", d.sequence, "error", err)
-		w.meters.poison(ctx)
-		return nil
+		return w.setAside(ctx, it, err)
 	}
 	return left
 }

@@ -4,7 +4,7 @@
 //
 // Events may come in any order and more than once; package state makes the
 // same record of them. An event is acknowledged when its effect is stored. One
-// that cannot be worked now comes again; one that never can be is dropped and
+// that cannot be worked now comes again; one that never can be is set aside and
 // counted.
 //
 // An event of a session that was erased, a late callback, is overwritten at once
@@ -71,7 +71,7 @@ type Projector struct {
 
 // New makes a projector; it reads nothing before Run.
 func New(p Params) (*Projector, error) {
-	poison, err := p.Meter.Int64Counter("axpchat_projector_unreadable", metric.WithDescription("Events that could not be read and were dropped."))
+	poison, err := p.Meter.Int64Counter("axpchat_projector_unreadable", metric.WithDescription("Events that could not be read and were set aside."))
 	if err != nil {
 		return nil, err
 	}
@@ -123,8 +123,8 @@ func (p *Projector) handle(ctx context.Context, m jetstream.Msg) {
 		err = m.Ack()
 	case errors.Is(err, errUnreadable):
 		p.poison.Add(ctx, 1)
-		p.p.Log.ErrorContext(ctx, "unreadable event dropped", "error", err)
-		err = m.Term()
+		p.loop.GiveUp(ctx, m, "unreadable")
+		err = nil
 	default:
 		p.retried.Add(ctx, 1)
 		p.p.Log.WarnContext(ctx, "the effect of an event could not be stored; it comes again", "kind", kind, "error", err)
