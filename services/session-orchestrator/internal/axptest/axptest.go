@@ -150,6 +150,17 @@ func (d *Double) Messages(dialog string) []axp.Message {
 	return append([]axp.Message(nil), d.messages[dialog]...)
 }
 
+// Say puts a message of an agent into a dialog; AXP tells nobody of it.
+func (d *Double) Say(dialog, text string, index int64, received time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.messages[dialog] = append(d.messages[dialog], axp.Message{
+		MessageID: id(), DialogID: dialog, Status: axp.MessageDelivered, MessageIndex: axp.Int{Value: index, Known: true},
+		Body:                  axp.MessageBody{ElementType: "text", ElementText: &axp.ElementText{Text: text}},
+		SenderParticipantType: axp.ParticipantAgent, ReceivedAt: axp.Time{Time: received.UTC()},
+	})
+}
+
 // Sessions are the sessions that are there; Deleted those that were deleted.
 func (d *Double) Sessions() int {
 	d.mu.Lock()

@@ -104,6 +104,8 @@ func (f *Filler) look(ctx context.Context, q question) result {
 type history struct {
 	dialog   *dialog
 	messages map[string]struct{} // AXP's ids of the messages that are there
+	nameless indexes             // of those whose callbacks had no id
+	whole    bool                // it begins with the dialog
 	through  uint64
 }
 
@@ -121,9 +123,12 @@ func (f *Filler) history(ctx context.Context, ref records.Ref) (history, error) 
 				continue
 			}
 			h.dialog.note(ev, ev.GetReceiveTime().AsTime())
+			h.whole = h.whole || ev.GetEngagementCreated() != nil
 			for _, m := range []*axpchatv1.Message{ev.GetMessageArrived(), ev.GetMessageDelivered()} {
 				if id := m.GetAxpMessageId(); id != "" {
 					h.messages[id] = struct{}{}
+				} else if m != nil && m.MessageIndex != nil {
+					h.nameless.add(m.GetMessageIndex())
 				}
 			}
 		}
@@ -150,8 +155,12 @@ func (f *Filler) ask(ctx context.Context, rec *busv1.EngagementRecord, known his
 	if !complete {
 		f.p.Log.WarnContext(ctx, "a dialog has more messages than can be listed; the newest may be missing")
 	}
+	journal, err := f.p.Bus.Journal(ctx)
+	if err != nil {
+		return 0, err
+	}
 	for i := range list {
-		if known.has(&list[i]) {
+		if known.has(&list[i]) || known.dropped(&list[i], journal) {
 			continue
 		}
 		fresh, err := f.store(ctx, rec, &list[i])
@@ -169,9 +178,19 @@ func (f *Filler) ask(ctx context.Context, rec *busv1.EngagementRecord, known his
 func (h history) has(m *axp.Message) bool {
 	if m.MessageID != "" {
 		_, there := h.messages[m.MessageID]
-		return there
+		return there || m.MessageIndex.Known && h.nameless.has(m.MessageIndex.Value)
 	}
 	return m.MessageIndex.Known && h.dialog.seen.has(m.MessageIndex.Value)
+}
+
+// clockSkew is how far AXP's clock may be from NATS's.
+const clockSkew = 5 * time.Minute
+
+// dropped tells whether a message is older than all that the journal keeps: clients
+// have been told of it long since. AXP's list goes back to the dialog's beginning,
+// however long ago that was.
+func (h history) dropped(m *axp.Message, journal bus.JournalInfo) bool {
+	return !h.whole && journal.First > 1 && !m.ReceivedAt.IsZero() && m.ReceivedAt.Add(clockSkew).Before(journal.FirstTime)
 }
 
 // store puts a message into the journal as its callback would have.
