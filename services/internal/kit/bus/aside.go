@@ -16,9 +16,9 @@ import (
 	"github.com/axpchat/connector/services/internal/kit/lifecycle"
 )
 
-// asideMaxBytes bounds the stream ASIDE, of which the oldest goes first. Each entry
-// of it is a defect; there are few.
-const asideMaxBytes = 64 << 20
+// asideMost bounds the stream ASIDE, of which the oldest goes first. Each entry of it
+// is a defect; there are few. A bound in bytes would be reserved on every disk.
+const asideMost = 4096
 
 // AsideOf matches what was set aside of a session.
 func AsideOf(account, session string) string { return asidePrefix + "*." + account + "." + session }

@@ -150,7 +150,7 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 		common(jetstream.StreamConfig{
 			Name: AsideStream, Description: "What could not be worked for a fault of the connector.",
 			Subjects: []string{asidePrefix + "*.*.*"}, Retention: jetstream.LimitsPolicy,
-			MaxAge: c.Retention, MaxBytes: asideMaxBytes, Duplicates: c.DuplicateWindow,
+			MaxAge: c.Retention, MaxMsgs: asideMost, Duplicates: c.DuplicateWindow,
 		}),
 		common(jetstream.StreamConfig{
 			Name: TimersStream, Description: "What is to be looked at again at a certain time, once in a cluster.",
