@@ -33,6 +33,8 @@ var hostile = []string{
 	"[press](javascript:window.pwned=15) [press](  javascript:window.pwned=15) [press](data:text/html,x) ![x](https://evil.invalid/track.png) <javascript:window.pwned=15> [x](https://evil.invalid/\"onmouseover=\"window.pwned=15)",
 	"[press][1]\n\n[1]: javascript:window.pwned=16\n\n<img src=x onerror=window.pwned=16>\n\n```html\n<script>window.pwned=16</script>\n```",
 	"https://evil.invalid/\"><script>window.pwned=17</script> javascript:window.pwned=17 http://[::1]:x/",
+	`<constructor>a</constructor><tostring>b</tostring><isprototypeof>c</isprototypeof><proto--><toString is="constructor">d</toString>`,
+	strings.Repeat("[", 1300) + strings.Repeat("**a", 500) + strings.Repeat("> ", 300),
 	strings.Repeat("<div>", 3000) + `<img src=x onerror="window.pwned=18">`,
 	strings.Repeat("<b><i>", 300) + `<script>window.pwned=19</script>`,
 }

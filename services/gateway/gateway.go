@@ -158,7 +158,9 @@ func (g *Gateway) serveGRPC(ctx context.Context, p Params, service *grpcstream.S
 		Interceptors: []grpcx.Interceptor{auth.Interceptor(v, g.limits.Door())}, SelfValidating: grpcstream.SelfValidating(),
 	}
 	inside := params
-	inside.Interceptors = []grpcx.Interceptor{auth.Interceptor(v, g.limits.InnerDoor())}
+	handover, door := auth.NewHandover(), g.limits.InnerDoor()
+	door.Handover = handover
+	inside.Interceptors = []grpcx.Interceptor{auth.Interceptor(v, door)}
 	inside.Config.CertFile, inside.Config.KeyFile, inside.Config.ClientCAFile = "", "", ""
 	inside.Config.MaxConnectionAge = 0
 	// It carries everybody's calls: one client's limit would be everybody's.
@@ -187,9 +189,10 @@ func (g *Gateway) serveGRPC(ctx context.Context, p Params, service *grpcstream.S
 	g.public = grpcx.NewServerComponent("gateway-grpc", lis, publicServer)
 
 	callOrigin, streamOrigin := limits.Forward()
+	callCustomer, streamCustomer := handover.Client()
 	conn, err := grpcx.Dial("passthrough:///gateway", grpcx.ClientConfig{}, p.Log, p.Providers,
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }),
-		grpc.WithChainUnaryInterceptor(rest.Calls(), callOrigin), grpc.WithChainStreamInterceptor(streamOrigin))
+		grpc.WithChainUnaryInterceptor(rest.Calls(), callOrigin, callCustomer), grpc.WithChainStreamInterceptor(streamOrigin, streamCustomer))
 	if err != nil {
 		return nil, err
 	}

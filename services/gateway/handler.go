@@ -42,20 +42,14 @@ func pages(c Config) http.Handler {
 
 // handler puts the HTTP side together.
 func handler(ctx context.Context, p handlerParams) (http.Handler, error) {
-	origins := rest.NewOrigins(p.Tenants, func(r *http.Request) (string, error) {
-		customer, err := p.Verifier.VerifyRequest(r)
-		if err != nil {
-			return "", err
-		}
-		return customer.Account, nil
-	})
+	origins := rest.NewOrigins(p.Tenants, p.Verifier)
 	marshaler, err := rest.NewMarshaler(ctx, p.Log, p.Providers.Meter)
 	if err != nil {
 		return nil, err
 	}
-	api, err := rest.New(ctx, p.Conn, func(r *http.Request) error {
-		_, err := p.Verifier.VerifyRequest(r)
-		return err
+	api, err := rest.New(ctx, p.Conn, func(r *http.Request) (*http.Request, error) {
+		customer, err := p.Verifier.VerifyRequest(r)
+		return r.WithContext(auth.WithPrincipal(r.Context(), customer)), err
 	}, marshaler)
 	if err != nil {
 		return nil, err
@@ -68,8 +62,9 @@ func handler(ctx context.Context, p handlerParams) (http.Handler, error) {
 		SSE: sse.New(sse.Params{Streams: p.Streams, Verifier: p.Verifier, Tickets: p.Tickets, Admit: origins.Admit}).Serve,
 	}
 	mux := http.NewServeMux()
-	// Within CORS: a page of another origin must be able to read how long to wait.
-	mux.Handle("/v1/", origins.CORS(p.Limits.HTTP(int64(p.Config.MaxBody), rest.Router(api, streams))))
+	// Within CORS: a page of another origin must be able to read how long to wait. No
+	// token is looked at before the limits.
+	mux.Handle("/v1/", origins.CORS(p.Limits.HTTP(int64(p.Config.MaxBody), origins.Judge(rest.Router(api, streams)))))
 	mux.Handle("/", p.Limits.HTTP(int64(p.Config.MaxBody), pages(p.Config)))
 	// Around everything: net/http reads the rest of a body, without a limit of its own,
 	// also where nobody asked for it, such as for a page.

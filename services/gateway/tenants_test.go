@@ -82,6 +82,24 @@ func TestAPageMayUseTheAPIForItsTenantAlone(t *testing.T) {
 	}
 }
 
+// TestNoTokenIsLookedAtBeforeTheLimits: naming an origin is no way to have tokens
+// checked without end.
+func TestNoTokenIsLookedAtBeforeTheLimits(t *testing.T) {
+	s := start(t, map[string]string{"LIMIT_ADDRESS_FRAMES": "5/1h"})
+	cfg := testConfig(t, nil)
+	cfg.Tenants.Tenants = []tenants.Tenant{{AccountID: account, AllowedOrigins: []string{ours}}}
+	s.gw.Reload(cfg)
+	for n := range 6 {
+		want := http.StatusForbidden
+		if n == 5 {
+			want = http.StatusTooManyRequests
+		}
+		if a := s.call(http.MethodGet, s.url("s1", ""), "forged", "", "Origin", nobodys); a.status != want {
+			t.Errorf("request %d: %d %s", n, a.status, a.body)
+		}
+	}
+}
+
 // TestAPreflightIsAnsweredForAnyTenant: it has no token yet.
 func TestAPreflightIsAnsweredForAnyTenant(t *testing.T) {
 	s, list := startTenants(t)

@@ -291,6 +291,7 @@ func TestPathsAndHeadersAreNoWayAround(t *testing.T) {
 	thiefs := func(path string) request { return request{method: http.MethodGet, path: path, token: s.thief} }
 	s.try(ctx, t, []attack{
 		{"the token where gRPC would find it", get(session, "Grpc-Metadata-Authorization", "Bearer "+s.victim), http.StatusUnauthorized, "UNAUTHENTICATED"},
+		{"handed over within", get(session, "Axpchat-Customer", "victim", "Grpc-Metadata-Axpchat-Customer", "victim", "Grpcgateway-Axpchat-Customer", "victim"), http.StatusUnauthorized, "UNAUTHENTICATED"},
 		{"the token in a trailer", get(session, "Grpc-Trailer-Authorization", "Bearer "+s.victim), http.StatusUnauthorized, "UNAUTHENTICATED"},
 		{"the token in the query", get(session + "?access_token=" + s.victim), http.StatusUnauthorized, "UNAUTHENTICATED"},
 		{"the token as a cookie", get(session, "Cookie", "authorization=Bearer "+s.victim), http.StatusUnauthorized, "UNAUTHENTICATED"},

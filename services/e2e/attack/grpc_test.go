@@ -175,6 +175,7 @@ func TestMetadataIsNoWayAround(t *testing.T) {
 		{"as the REST gateway forwards headers", []string{"grpc-metadata-authorization", victims}, refused},
 		{"as the REST gateway hands the header on", []string{"grpcgateway-authorization", victims}, refused},
 		{"in binary", []string{"authorization-bin", victims}, refused},
+		{"handed over", []string{"axpchat-customer", "victim", "axpchat-customer-bin", "victim"}, refused},
 		{"for a proxy", []string{"proxy-authorization", victims}, refused},
 		{"as a cookie", []string{"cookie", "authorization=" + victims}, refused},
 		{"by another scheme", []string{"authorization", "Basic " + s.victim}, refused},
@@ -184,7 +185,7 @@ func TestMetadataIsNoWayAround(t *testing.T) {
 		{"the victim's token before mine", []string{"authorization", victims, "authorization", thiefs}, refused},
 		{"the victim's token twice", []string{"authorization", victims, "authorization", victims}, refused},
 		{"mine, the victim's as REST would", []string{"authorization", thiefs, "grpc-metadata-authorization", victims, "grpcgateway-authorization", victims}, notThere},
-		{"mine, from within", []string{"authorization", thiefs, "axpchat-origin", "7f000001-1", "x-forwarded-for", "127.0.0.1", "forwarded", "for=127.0.0.1"}, notThere},
+		{"mine, from within", []string{"authorization", thiefs, "axpchat-origin", "7f000001-1", "axpchat-customer", "victim", "x-forwarded-for", "127.0.0.1", "forwarded", "for=127.0.0.1"}, notThere},
 		{"mine, with the victim's name", []string{"authorization", thiefs, "x-forwarded-user", "victim", "x-forwarded-client-cert", "Subject=CN=gateway", "sub", "victim", "account", "SANDBX"}, notThere},
 	} {
 		_, err := invoke(with(ctx, a.md...), conn, m, req)

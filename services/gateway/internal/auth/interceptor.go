@@ -25,6 +25,9 @@ type Door struct {
 	// Admit comes when the customer of a call is in the context. Streams are
 	// admitted by whoever opens them.
 	Admit func(ctx context.Context, req any) error
+	// Handover is of the connection inside the process; a call whose customer it does
+	// not have is looked at as all others are.
+	Handover *Handover
 }
 
 // Interceptor puts the customer of the token into the context of every call,
@@ -59,7 +62,9 @@ func (d *Door) enter(ctx context.Context, v *Verifier, method string, req any) (
 	if exempt(method) {
 		return ctx, nil
 	}
-	if ctx, err = v.authenticate(ctx); err != nil {
+	if p := d.Handover.Take(ctx); p != nil {
+		ctx = WithPrincipal(ctx, p)
+	} else if ctx, err = v.authenticate(ctx); err != nil {
 		return nil, err
 	}
 	if d.Admit != nil && req != nil {
@@ -96,8 +101,12 @@ func (v *Verifier) VerifyHeader(ctx context.Context, header string) (*Principal,
 	return v.Verify(ctx, strings.TrimSpace(token))
 }
 
-// VerifyRequest checks the token of an HTTP request.
+// VerifyRequest checks the token of an HTTP request, whose context tells where that
+// was done before.
 func (v *Verifier) VerifyRequest(r *http.Request) (*Principal, error) {
+	if p, ok := FromContext(r.Context()); ok {
+		return p, nil
+	}
 	if len(r.Header.Values("Authorization")) > 1 {
 		return nil, refused("there is more than one token")
 	}

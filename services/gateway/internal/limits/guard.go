@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 
 	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
@@ -57,7 +57,7 @@ func (l *Limiter) HTTP(longest int64, h http.Handler) http.Handler {
 // looked at, and then their customers.
 func (l *Limiter) Door() auth.Door {
 	return auth.Door{Admit: l.admit, Arrive: func(ctx context.Context, method string, req any) (context.Context, error) {
-		if strings.HasPrefix(method, "/grpc.health.") {
+		if method == healthpb.Health_Check_FullMethodName {
 			return ctx, nil // probes of the platform
 		}
 		var o Origin

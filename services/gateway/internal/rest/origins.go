@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/gateway/internal/auth"
 	"github.com/axpchat/connector/services/gateway/internal/httpproblem"
 	"github.com/axpchat/connector/services/gateway/internal/tenants"
 	"github.com/axpchat/connector/services/internal/kit/errs"
@@ -15,14 +16,13 @@ import (
 // the request's token. The gateway's own origin always may. It is safe for
 // concurrent use.
 type Origins struct {
-	book    *tenants.Book
-	account func(r *http.Request) (string, error)
+	book     *tenants.Book
+	verifier *auth.Verifier
 }
 
-// NewOrigins asks the book who may, and account whose token a request has; an
-// error means that it has none that is valid.
-func NewOrigins(book *tenants.Book, account func(r *http.Request) (string, error)) Origins {
-	return Origins{book: book, account: account}
+// NewOrigins asks the book who may, and the verifier whose token a request has.
+func NewOrigins(book *tenants.Book, v *auth.Verifier) Origins {
+	return Origins{book: book, verifier: v}
 }
 
 // Allowed tells whether the request comes from a page that may use the API, or
@@ -51,10 +51,8 @@ func sameOrigin(r *http.Request, origin string) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
 
-// CORS answers a browser's questions for pages of other origins, and where
-// tenants are listed refuses what such a page asks with the token of an account
-// that does not allow it. Otherwise pages that may not use the API get no
-// permission, which the browser then enforces.
+// CORS answers a browser's questions for pages of other origins. Pages that may not
+// use the API get no permission, which the browser then enforces.
 //
 // A question ahead of the request (preflight) has no token: it is answered for
 // whatever any tenant allows, and the request that follows is judged by its own.
@@ -64,13 +62,6 @@ func (o Origins) CORS(h http.Handler) http.Handler {
 		header := w.Header()
 		header.Add("Vary", "Origin")
 		preflight := r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
-		foreign := origin != "" && !sameOrigin(r, origin)
-		if foreign && !preflight && o.book.Listed() {
-			if err := o.foreign(r, origin); err != nil {
-				httpproblem.Write(w, r, http.StatusForbidden, err)
-				return
-			}
-		}
 		if origin != "" && o.book.AllowsAny(origin) {
 			header.Set("Access-Control-Allow-Origin", origin)
 			header.Set("Access-Control-Expose-Headers", "X-Request-Id, Retry-After")
@@ -88,18 +79,37 @@ func (o Origins) CORS(h http.Handler) http.Handler {
 	})
 }
 
+// Judge refuses, where tenants are listed, what a page of another origin asks with
+// the token of an account that does not allow it. It has no say on preflights, which
+// CORS answers.
+func (o Origins) Judge(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if origin := r.Header.Get("Origin"); origin != "" && !sameOrigin(r, origin) && o.book.Listed() {
+			customer, err := o.foreign(r, origin)
+			if err != nil {
+				w.Header().Del("Access-Control-Allow-Origin") // not even that is for this page
+				w.Header().Del("Access-Control-Expose-Headers")
+				httpproblem.Write(w, r, http.StatusForbidden, err)
+				return
+			}
+			r = r.WithContext(auth.WithPrincipal(r.Context(), customer))
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
 // foreign refuses a request of another origin's page that its token's account
-// does not allow. One without a token that is valid goes on to be refused where
+// does not allow, and tells whose the token is, where it is valid. One without a token that is valid goes on to be refused where
 // all of them are, readable for pages of any tenant: they have to see that a
 // token has expired. So does one with a ticket, which works once and is judged
 // where it is taken.
-func (o Origins) foreign(r *http.Request, origin string) error {
-	account, err := o.account(r)
+func (o Origins) foreign(r *http.Request, origin string) (*auth.Principal, error) {
+	customer, err := o.verifier.VerifyRequest(r)
 	if err == nil {
-		return o.Admit(r, account)
+		return customer, o.Admit(r, customer.Account)
 	}
 	if o.book.AllowsAny(origin) {
-		return nil
+		return nil, nil //nolint:nilnil // nobody knows whose it is
 	}
-	return errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, "pages of this origin may not use the API")
+	return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, "pages of this origin may not use the API")
 }

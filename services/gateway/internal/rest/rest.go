@@ -40,9 +40,10 @@ func Calls() grpc.UnaryClientInterceptor {
 
 // New returns the REST handler over a connection to ChatService, which must use
 // the interceptor Calls. What verify does not accept is refused before it becomes
-// a call, which would cost several times as much; who the customer is, and what is
-// his, the call finds out by itself. Answers are encoded by m.
-func New(ctx context.Context, conn grpc.ClientConnInterface, verify func(*http.Request) error, m runtime.Marshaler) (http.Handler, error) {
+// a call, which would cost several times as much; what it accepts becomes a call
+// as it returns it. What is the customer's the call finds out by itself. Answers are
+// encoded by m.
+func New(ctx context.Context, conn grpc.ClientConnInterface, verify func(*http.Request) (*http.Request, error), m runtime.Marshaler) (http.Handler, error) {
 	mux := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, m),
 		// The token goes over by grpc-gateway itself, request id and trace by the
@@ -62,16 +63,18 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, verify func(*http.R
 		return nil, fmt.Errorf("REST: %w", err)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := r.Context()
-		if id := r.Header.Get(IdempotencyKey); id != "" && r.Method == http.MethodPost {
-			ctx = context.WithValue(ctx, idempotencyKey{}, id)
-		}
 		w.Header().Set("Cache-Control", "no-store")
 		if route(r.URL.Path) != unmatched {
-			if err := verify(r); err != nil {
+			known, err := verify(r)
+			if err != nil {
 				httpx.WriteProblem(w, r, err)
 				return
 			}
+			r = known
+		}
+		ctx := r.Context()
+		if id := r.Header.Get(IdempotencyKey); id != "" && r.Method == http.MethodPost {
+			ctx = context.WithValue(ctx, idempotencyKey{}, id)
 		}
 		r = r.WithContext(ctx)
 		r.Header.Del("Grpc-Timeout") // the server's own limits hold

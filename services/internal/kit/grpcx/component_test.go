@@ -135,6 +135,39 @@ func TestHealthTellsOfTheDrainAndItsWatchesEnd(t *testing.T) {
 	}
 }
 
+// TestWatchesOfHealthAreBounded: nobody needs a token for them, and each lasts as long
+// as its caller likes.
+func TestWatchesOfHealthAreBounded(t *testing.T) {
+	f := start(t, &chat{}, func(p *grpcx.ServerParams) { p.Config.MaxConcurrentStreams = 2000 })
+	health := healthpb.NewHealthClient(f.conn)
+	watch := func(ctx context.Context) error {
+		s, err := health.Watch(ctx, &healthpb.HealthCheckRequest{})
+		if err != nil {
+			return err
+		}
+		_, err = s.Recv()
+		return err
+	}
+	ctx, leave := context.WithCancel(patient(t))
+	for n := range 1000 {
+		if err := watch(ctx); err != nil {
+			t.Fatalf("watch %d: %v", n, err)
+		}
+	}
+	if err := watch(patient(t)); !errs.HasReason(err, axpchatv1.ErrorReason_ERROR_REASON_RATE_LIMITED) {
+		t.Errorf("one too many: %v", err)
+	}
+	if _, err := health.Check(patient(t), &healthpb.HealthCheckRequest{}); err != nil {
+		t.Errorf("a probe beside them: %v", err)
+	}
+	leave()
+	for err := watch(patient(t)); err != nil; err = watch(patient(t)) { // they end one by one
+		if !errs.HasReason(err, axpchatv1.ErrorReason_ERROR_REASON_RATE_LIMITED) {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestReflectionAndHealthAreOptional(t *testing.T) {
 	list := func(t *testing.T, f *fixture) error {
 		t.Helper()
@@ -142,7 +175,8 @@ func TestReflectionAndHealthAreOptional(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if err := s.Send(&reflectpb.ServerReflectionRequest{MessageRequest: &reflectpb.ServerReflectionRequest_ListServices{}}); err != nil {
+		err = s.Send(&reflectpb.ServerReflectionRequest{MessageRequest: &reflectpb.ServerReflectionRequest_ListServices{}})
+		if err != nil && !errors.Is(err, io.EOF) { // it has ended already; Recv tells why
 			return err
 		}
 		if err := s.CloseSend(); err != nil {

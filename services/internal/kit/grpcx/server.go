@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"google.golang.org/grpc"
@@ -200,13 +202,25 @@ func isHealth(fullMethod string) bool {
 
 // healthService ends its watches when the server drains: each would otherwise
 // hold up the drain until its budget is spent.
+//
+// They need no token, so there is a bound on them: whoever watches more costs a
+// stream each for as long as he likes.
 type healthService struct {
 	*health.Server
-	owner *Server
+	owner   *Server
+	watches atomic.Int32
 }
+
+// maxWatches is how many may watch the health of a server; a client needs one for
+// each connection, if any.
+const maxWatches = 1000
 
 // Watch streams the state until the caller leaves or the server drains.
 func (h *healthService) Watch(req *healthpb.HealthCheckRequest, s healthpb.Health_WatchServer) error {
+	defer h.watches.Add(-1)
+	if h.watches.Add(1) > maxWatches {
+		return errs.New(axpchatv1.ErrorReason_ERROR_REASON_RATE_LIMITED, "too many watch the health of this server").WithRetryAfter(time.Minute)
+	}
 	ctx, cancel := context.WithCancel(s.Context())
 	defer cancel()
 	release := h.owner.OnDrain(cancel)
