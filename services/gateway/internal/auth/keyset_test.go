@@ -6,8 +6,10 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +26,7 @@ type issuer struct {
 	mu    sync.Mutex
 	keys  map[string]*ecdsa.PrivateKey
 	down  bool
+	odd   string // what is answered in place of the set; empty: the set
 	asked int
 }
 
@@ -41,6 +44,10 @@ func (i *issuer) serve(w http.ResponseWriter, _ *http.Request) {
 	i.asked++
 	if i.down {
 		http.Error(w, "down", http.StatusBadGateway)
+		return
+	}
+	if i.odd != "" {
+		_, _ = io.WriteString(w, i.odd) // the client may have had enough
 		return
 	}
 	set := struct {
@@ -145,5 +152,34 @@ func TestTheIssuerMayComeLater(t *testing.T) {
 	i.fail(false)
 	if _, err := v.Verify(t.Context(), i.token(t, "a")); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestAnAnswerThatIsNoKeySetTakesNoKeyAway: what an issuer, or a proxy before one that
+// is away, answers with 200.
+func TestAnAnswerThatIsNoKeySetTakesNoKeyAway(t *testing.T) {
+	for name, odd := range map[string]string{
+		"an error of a proxy": `{"error":"try later"}`, "no keys": `{"keys":[]}`, "null": `null`, "a page": `<html></html>`,
+		"keys of another shape": `{"keys":{}}`, "a set that hardly ends": `{"keys":[{"kty":"oct","k":"` + strings.Repeat("A", 2<<20) + `"}]}`,
+	} {
+		i := newIssuer(t)
+		i.rotate(t, "a", "")
+		v := verifier(t, Config{JWKSURL: i.URL})
+		i.mu.Lock()
+		i.odd = odd
+		i.mu.Unlock()
+		unknown := sign(t, jwt.SigningMethodES256, i.keys["a"], "unknown", claimsOf(nil)) // has the set fetched
+		if _, err := v.Verify(t.Context(), unknown); reasonOf(err) != axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED {
+			t.Errorf("%s: a forged key id: %v", name, err)
+		}
+		i.mu.Lock()
+		asked := i.asked
+		i.mu.Unlock()
+		if asked < 2 {
+			t.Errorf("%s: the issuer was asked %d times", name, asked)
+		}
+		if _, err := v.Verify(t.Context(), i.token(t, "a")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

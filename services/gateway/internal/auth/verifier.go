@@ -113,7 +113,7 @@ func NewVerifier(ctx context.Context, cfg Config, log *slog.Logger) (*Verifier, 
 	} else {
 		opts = append(opts, jwt.WithValidMethods([]string{"RS256", "PS256", "ES256", "EdDSA"}))
 		set, err := keyfunc.NewDefaultOverrideCtx(ctx, []string{cfg.JWKSURL}, keyfunc.Override{
-			Client:            &http.Client{Timeout: jwksTimeout},
+			Client:            &http.Client{Timeout: jwksTimeout, Transport: keySetTransport{http.DefaultTransport}},
 			HTTPTimeout:       jwksTimeout,
 			RefreshInterval:   jwksRefresh,
 			RefreshUnknownKID: rate.NewLimiter(rate.Every(jwksUnknown), 2),
