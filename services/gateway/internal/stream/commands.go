@@ -68,19 +68,28 @@ func (st *Stream) handle(ctx context.Context, r received) (End, bool) {
 		// before it.
 		before, done := st.lastSend, make(chan struct{})
 		st.lastSend = done
-		st.start(ctx, f, done, func(ctx context.Context) result {
-			if before != nil {
-				select {
-				case <-before:
-				case <-ctx.Done():
-				}
-			}
-			return st.execute(ctx, f)
-		})
+		st.start(ctx, f, done, st.behind(before, f))
+	case *axpchatv1.ConnectRequest_EndEngagement, *axpchatv1.ConnectRequest_DeleteSession:
+		// What was written before it is sent before it, or it would fail.
+		st.start(ctx, f, nil, st.behind(st.lastSend, f))
 	default:
 		st.start(ctx, f, nil, func(ctx context.Context) result { return st.execute(ctx, f) })
 	}
 	return End{}, false
+}
+
+// behind carries a command out when the message before it has its answer; nil: at
+// once.
+func (st *Stream) behind(before <-chan struct{}, f *axpchatv1.ConnectRequest) func(context.Context) result {
+	return func(ctx context.Context) result {
+		if before != nil {
+			select {
+			case <-before:
+			case <-ctx.Done():
+			}
+		}
+		return st.execute(ctx, f)
+	}
 }
 
 // refuse answers a frame that is over a limit; a client that does not listen to

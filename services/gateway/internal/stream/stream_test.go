@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -158,6 +159,7 @@ func (v verifier) Verify(_ context.Context, token string) (*auth.Principal, erro
 type executor struct {
 	release chan struct{}
 	mu      sync.Mutex
+	begun   []string
 	order   []string
 }
 
@@ -166,6 +168,9 @@ func (e *executor) StepUp(context.Context, *axpchatv1.StepUpRequest) (*axpchatv1
 }
 
 func (e *executor) Execute(ctx context.Context, _ string, f *axpchatv1.ConnectRequest) *axpchatv1.Reply {
+	e.mu.Lock()
+	e.begun = append(e.begun, f.GetFrameId())
+	e.mu.Unlock()
 	select {
 	case <-e.release:
 	case <-ctx.Done():
@@ -370,6 +375,35 @@ func TestMessagesKeepTheirOrderAndTheirNumberIsBounded(t *testing.T) {
 			t.Fatalf("order %s", got)
 		}
 	})
+}
+
+// TestTheEndDoesNotOvertakeMessages: who says good-bye and ends the chat in one go
+// has said it before the end.
+func TestTheEndDoesNotOvertakeMessages(t *testing.T) {
+	for name, last := range map[string]*axpchatv1.ConnectRequest{
+		"of the chat":    {FrameId: "2", Payload: &axpchatv1.ConnectRequest_EndEngagement{EndEngagement: &axpchatv1.EndEngagementRequest{}}},
+		"of the session": {FrameId: "2", Payload: &axpchatv1.ConnectRequest_DeleteSession{DeleteSession: &axpchatv1.DeleteSessionRequest{}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := serve(t, true, time.Hour)
+				r.say(send("1"))
+				r.say(last)
+				r.say(&axpchatv1.ConnectRequest{FrameId: "3", Payload: &axpchatv1.ConnectRequest_KeepAlive{KeepAlive: &axpchatv1.KeepAliveRequest{}}})
+				synctest.Wait()
+				if begun := slices.Sorted(slices.Values(r.executor.begun)); !slices.Equal(begun, []string{"1", "3"}) {
+					t.Errorf("begun are %v, want the message and what has nothing to do with it", begun)
+				}
+				close(r.executor.release)
+				synctest.Wait()
+				if begun := r.executor.begun; len(begun) != 3 || begun[2] != "2" {
+					t.Errorf("begun are %v, want the end last", begun)
+				}
+				r.cancel()
+				<-r.ended
+			})
+		})
+	}
 }
 
 func TestAnswersUnderWayComeBeforeTheClose(t *testing.T) {
