@@ -100,6 +100,33 @@ func TestNoTokenIsLookedAtBeforeTheLimits(t *testing.T) {
 	}
 }
 
+// TestNoOriginPassesForAnother: neither by a name around the right one nor by another
+// spelling of it; browsers send one spelling alone.
+func TestNoOriginPassesForAnother(t *testing.T) {
+	s, _ := startTenants(t)
+	s.session("s1")
+	tok := token(t, subject, nil)
+	for _, origin := range []string{
+		ours + ".evil.example", "https://evil.example/" + ours, "https://evil.example#" + ours, "https://evil.example?" + ours, "https://evilshop.example.com",
+		"https://shop.example.com@evil.example", ours + ":8443", ours + "/", ours + ".", "http://shop.example.com", "https://x.shop.example.com", ours + " " + theirs, ours + "," + theirs,
+		"*", "null", "file://", "https://", "//shop.example.com", "shop.example.com", "https://shop.example.com%00.evil.example", "https://sh\u043ep.example.com", "chrome-extension://abc",
+	} {
+		a := s.call(http.MethodGet, s.url("s1", ""), tok, "", "Origin", origin)
+		if a.status != http.StatusForbidden || a.header.Get(corsAllow) != "" {
+			t.Errorf("%q: %d, allowed %q", origin, a.status, a.header.Get(corsAllow))
+		}
+		q := s.call(http.MethodOptions, s.url("s1", ""), "", "", "Origin", origin, "Access-Control-Request-Method", "GET")
+		if q.header.Get(corsAllow) != "" || q.header.Get("Access-Control-Allow-Credentials") != "" {
+			t.Errorf("%q, asked ahead: %v", origin, q.header)
+		}
+		conn, _, err := ws.Dial(t.Context(), s.url("s1", ":connect"), &ws.DialOptions{HTTPHeader: http.Header{"Origin": {origin}, "Authorization": {"Bearer " + tok}}, HTTPClient: s.client})
+		if err == nil {
+			_ = conn.CloseNow()
+			t.Errorf("%q may open a socket", origin)
+		}
+	}
+}
+
 // TestAPreflightIsAnsweredForAnyTenant: it has no token yet.
 func TestAPreflightIsAnsweredForAnyTenant(t *testing.T) {
 	s, list := startTenants(t)

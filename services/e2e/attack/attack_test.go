@@ -307,9 +307,23 @@ func TestPathsAndHeadersAreNoWayAround(t *testing.T) {
 	if got.status != http.StatusNotFound && got.status != http.StatusUnauthorized {
 		t.Errorf("two tokens by two headers: %d %s", got.status, got.body)
 	}
-	for _, path := range []string{"/v1/../v1/sessions/" + s.session, "/%2e%2e/metrics", "/healthz/ready", "/metrics", "/debug/pprof/", "//v1/sessions/" + s.session, "/v1/sessions/" + s.own + "/..%2f" + s.session} {
-		if got := s.ask(ctx, t, thiefs(path)); got.status == http.StatusOK || strings.Contains(got.body, s.chat) {
+	for _, path := range []string{"/v1/../v1/sessions/" + s.session, "/%2e%2e/metrics", "/healthz/ready", "/metrics", "/debug/pprof/", "//v1/sessions/" + s.session, "/v1/sessions/" + s.own + "/..%2f" + s.session,
+		"/v1/sessions/" + s.own + "/%2e%2e/" + s.session, "/v1/sessions/" + s.own + "%2f..%2f" + s.session, "/v1/sessions/" + s.own + "/%252e%252e/" + s.session,
+		"/v1/sessions/" + s.own + ";/../" + s.session, "/v1/sessions/" + s.own + "/..;/" + s.session, "/v1/sessions/" + s.own + "%5c..%5c" + s.session, "/v1/sessions/" + s.session + "%00" + s.own,
+		"/v1/sessions/" + s.session + "?sessionId=" + s.own, "/v1/sessions/" + s.own + "?sessionId=" + s.session, "/v1/sessions/" + s.own + "/engagements/" + s.chat,
+		"/v1/sessions/" + s.own + "/engagements/" + s.chat + "/messages?sessionId=" + s.session, "/V1/SESSIONS/" + s.session, "/v1/sessions/" + s.session + "/", "/v1/sessions/%EF%BB%BF" + s.session} {
+		if got := s.ask(ctx, t, thiefs(path)); strings.Contains(got.body, `"sessionId":"`+s.session) || strings.Contains(got.body, "victim@example.net") || got.status == http.StatusOK && !strings.HasPrefix(path, "/v1/sessions/"+s.own+"?") {
 			t.Errorf("%s: %d %.200s", path, got.status, got.body)
+		}
+	}
+	// Nothing but the method says what is to be done, and nothing but the path with what.
+	for _, name := range []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"} {
+		s.ask(ctx, t, request{method: http.MethodPost, path: session, token: s.victim, body: "{}", headers: map[string]string{name: "DELETE"}})
+		s.ask(ctx, t, request{method: http.MethodGet, path: session + "?_method=DELETE", token: s.victim, headers: map[string]string{name: "DELETE"}})
+	}
+	for _, name := range []string{"X-Original-Url", "X-Rewrite-Url", "X-Forwarded-Path", "X-Forwarded-Prefix"} {
+		if got := s.ask(ctx, t, request{method: http.MethodGet, path: "/v1/sessions/" + s.own, token: s.thief, headers: map[string]string{name: session}}); !strings.Contains(got.body, s.own) {
+			t.Errorf("%s: %d %s", name, got.status, got.body)
 		}
 	}
 	// A page of another company opens a socket in the customer's browser.
