@@ -110,6 +110,11 @@ func (c *Config) Validate() []config.Mistake {
 		// Else NATS would drop the message before anybody tells the customer.
 		add("OUTBOX_MAX_AGE", "must be less than OUTBOX_RETENTION")
 	}
+	if c.Outbox.MaxAge > c.Bus.OutboxWindow {
+		// Else a repeat whose first time the journal has lost (EVENTS_RETENTION,
+		// EVENTS_MAX_BYTES) could be sent once more instead of being too old.
+		add("OUTBOX_MAX_AGE", "must be at most OUTBOX_DUPLICATE_WINDOW")
+	}
 	for _, o := range c.Idle.Accounts {
 		if !ids[o.AccountID] {
 			add("idle_rules", "names account "+o.AccountID+", which is not configured")

@@ -23,6 +23,7 @@ func TestConfigNamesEveryMistake(t *testing.T) {
 		{"no public address", map[string]string{"WEBHOOK_PUBLIC_URL": ""}, "WEBHOOK_PUBLIC_URL"},
 		{"a public address that is none", map[string]string{"WEBHOOK_PUBLIC_URL": "chat.example.com"}, "WEBHOOK_PUBLIC_URL"},
 		{"messages that outlive the stream", map[string]string{"OUTBOX_MAX_AGE": "72h"}, "OUTBOX_MAX_AGE"},
+		{"messages that may be sent when their ids are forgotten", map[string]string{"OUTBOX_DUPLICATE_WINDOW": "1h"}, "OUTBOX_MAX_AGE"},
 		{"waits the wrong way round", map[string]string{"OUTBOX_RETRY_MIN": "1m"}, "OUTBOX_RETRY_MAX"},
 	}
 	for _, c := range cases {
