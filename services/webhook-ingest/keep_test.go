@@ -237,6 +237,24 @@ func TestACopyThatComesLateIsKnown(t *testing.T) {
 	}
 }
 
+// TestACopyWithADateOfItsOwnIsKnown: AXP may date each try anew, and tell of no change.
+func TestACopyWithADateOfItsOwnIsKnown(t *testing.T) {
+	cfg := bustest.Config()
+	cfg.DuplicateWindow = 100 * time.Millisecond
+	server := bustest.Server(t)
+	s := startOn(t, server, bustest.Connect(t, server, cfg), nil)
+	sent := func() {
+		now := time.Now().UTC().Format(time.RFC3339Nano)
+		s.accepted(message(s.ours(), `,"receivedAt":"2026-01-01T00:00:00Z","eventDate":"`+now+`"`))
+	}
+	sent()
+	s.awaitForgotten()
+	sent()
+	if n := len(s.events()); n != 1 {
+		t.Errorf("%d events after the copy, want 1", n)
+	}
+}
+
 // awaitForgotten waits until the store does not know an id any more that it was
 // given now.
 func (s *service) awaitForgotten() {

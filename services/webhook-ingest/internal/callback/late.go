@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 )
 
@@ -50,13 +52,15 @@ func (h *Handler) sentBefore(ctx context.Context, account string, event *axpchat
 }
 
 // oldest is the earliest time at which AXP can have sent the event. Whether a
-// copy has a date of its own is not documented; the change that a message's event
-// tells of keeps its date.
+// copy has a date of its own is not documented; a message keeps the one of its
+// receipt, and the change that its event tells of has one.
 func oldest(event *axpchatv1.Event) time.Time {
 	t := event.GetEventTime().AsTime()
 	for _, m := range []*axpchatv1.Message{event.GetMessageArrived(), event.GetMessageDelivered()} {
-		if m.GetUpdateTime() != nil && m.GetUpdateTime().AsTime().Before(t) {
-			t = m.GetUpdateTime().AsTime()
+		for _, at := range []*timestamppb.Timestamp{m.GetReceiveTime(), m.GetUpdateTime()} {
+			if at != nil && at.AsTime().Before(t) {
+				t = at.AsTime()
+			}
 		}
 	}
 	return t
