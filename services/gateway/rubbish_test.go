@@ -2,9 +2,11 @@ package gateway_test
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"testing"
 
+	ws "github.com/coder/websocket"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -74,4 +76,22 @@ func TestWhatIsNoMessageCountsAsOne(t *testing.T) {
 		}
 	}
 	t.Error("there is no limit for what can't be decoded")
+}
+
+// TestWebSocketsAreNotCompressed, even if asked to: what is small on the way in could
+// be large here, and what is secret could be guessed by its size.
+func TestWebSocketsAreNotCompressed(t *testing.T) {
+	s := start(t, nil)
+	s.session("s1")
+	conn, resp, err := ws.Dial(t.Context(), s.url("s1", ":connect"), &ws.DialOptions{
+		HTTPClient: s.client, HTTPHeader: http.Header{"Authorization": {"Bearer " + token(t, subject, nil)}},
+		Subprotocols: []string{"axpchat.v1+json"}, CompressionMode: ws.CompressionContextTakeover,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.CloseNow() })
+	if got := resp.Header.Get("Sec-Websocket-Extensions"); got != "" {
+		t.Errorf("the server agrees to %s", got)
+	}
 }
