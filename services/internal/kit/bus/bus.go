@@ -278,15 +278,52 @@ func (b *Bus) Ready(context.Context) error {
 	return nil
 }
 
-// Close sends what is buffered and closes the connection.
+// Close sends what is buffered and closes the connection. It takes three seconds at
+// most: a client that is just trying to reconnect is left to end by itself.
 func (b *Bus) Close() error {
-	b.erased.close()
-	err := b.NC.FlushTimeout(time.Second)
+	done := make(chan error, 1)
+	go func() { done <- b.close() }()
+	late := time.NewTimer(3 * answerTime)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-late.C:
+		b.log.Warn("NATS does not answer; its connection is not waited for")
+		return nil
+	}
+}
+
+func (b *Bus) close() error {
+	err := b.NC.FlushTimeout(answerTime)
+	if err == nil {
+		b.erased.close() // it tells the server
+	}
 	b.NC.Close()
+	b.erased.close() // the server would have kept it waiting
 	if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrConnectionReconnecting) || errors.Is(err, nats.ErrTimeout) {
 		return nil
 	}
 	return err
+}
+
+// answerTime is how long NATS may take for the shortest of answers.
+const answerTime = time.Second
+
+// Answers asks NATS for a sign of life, whatever has become of ctx. It serves to tell,
+// when time is over, who is to blame.
+func (b *Bus) Answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
+	defer cancel()
+	answer := make(chan bool, 1)
+	// While it reconnects the client may hold who asks for longer than ctx says.
+	go func() { answer <- b.NC.FlushWithContext(ctx) == nil }()
+	select {
+	case ok := <-answer:
+		return ok
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // wait sleeps for d; false when ctx ended first.

@@ -115,6 +115,7 @@ func note(sessions map[string]struct{}, e jetstream.KeyValueEntry) {
 func (s *erased) close() {
 	s.mu.Lock()
 	w, cancel, done := s.watcher, s.cancel, s.done
+	s.watcher = nil
 	s.mu.Unlock()
 	if w == nil {
 		return

@@ -79,6 +79,8 @@ func (m *members) present() []string {
 
 // leave says that this replica is not there any more.
 func (m *members) leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	if err := m.bus.Index.Delete(ctx, m.key(), 0); err != nil {
 		return fmt.Errorf("retract a replica: %w", err)
 	}

@@ -543,11 +543,15 @@ func (p *partition) stop() {
 // ends, then the pin is given back so that another replica need not wait for it
 // to expire. Until calls to AXP have ended pulling goes on, although nothing is
 // taken, for the pin lives by it: a new owner would look for the message, not
-// find it yet, and send it a second time.
+// find it yet, and send it a second time. Where NATS does not answer then, the pin can't
+// be given back (errSilent): it expires.
 func (p *partition) leave(ctx context.Context) error {
 	p.close()
 	if err := p.until(ctx, p.idle, func() bool { return len(p.running) == 0 }); err != nil {
 		return fmt.Errorf("outbox: calls to AXP are still under way: %w", err)
+	}
+	if !p.Bus.Answers(ctx) {
+		return errSilent
 	}
 	p.rest(true)
 	if err := p.until(ctx, p.idle, func() bool { return !p.pulling }); err != nil {

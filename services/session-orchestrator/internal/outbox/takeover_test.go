@@ -54,10 +54,10 @@ func (g *gated) Work(ctx context.Context, it *Item) error {
 }
 
 // startVia starts a replica that reaches the server by a link.
-func startVia(t *testing.T, l *link, h Handler) *replica {
+func startVia(t *testing.T, l *bustest.Link, h Handler) *replica {
 	t.Helper()
 	cfg := bustest.Config()
-	cfg.URL = l.url()
+	cfg.URL = l.URL()
 	b, err := bus.Connect(t.Context(), bus.Params{Config: cfg, Name: t.Name(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestAReplicaThatNATSDidNotHearSendsNothingMore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, up := listening(t), newUpstream()
 			feeder := bustest.Connect(t, s, bustest.Config())
-			l, slow := newLink(t, s.ClientURL()[len("nats://"):]), newGated(up)
+			l, slow := bustest.NewLink(t, s.ClientURL()[len("nats://"):]), newGated(up)
 			a := startVia(t, l, slow)
 			want := publish(t, feeder, 5, 10, "early")
 			await.Until(t, "the first replica works", func() bool { return up.count() == 10 })
@@ -133,9 +133,9 @@ func TestAReplicaThatNATSDidNotHearSendsNothingMore(t *testing.T) {
 			await.Until(t, "the first replica holds messages", func() bool { return a.holds() == 40 })
 			startOn(t, bustest.Connect(t, s, bustest.Config()), up)
 
-			l.set(how.down, how.frozen)
+			l.Set(how.down, how.frozen)
 			await.Until(t, "the second replica takes over", func() bool { return up.count() == 50 })
-			l.set(false, false)
+			l.Set(false, false)
 			slow.open()
 			want = join(want, publish(t, feeder, 5, 10, "after"))
 			await.Until(t, "all messages arrive", func() bool { return up.count() == 60 && stored(t, feeder) == 0 })

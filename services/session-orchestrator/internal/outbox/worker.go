@@ -37,6 +37,9 @@ const (
 	membersTTL = 15 * time.Second
 )
 
+// errSilent is why pins are not given back; nothing is under way any more.
+var errSilent = errors.New("outbox: NATS does not answer")
+
 // errStopping is why work is left undone when the process is about to end.
 var errStopping = errors.New("outbox: stopping")
 
@@ -151,7 +154,7 @@ func (w *Worker) link() (uint64, bool) {
 }
 
 // Drain takes no more messages, lets calls to AXP that are under way finish,
-// and gives the pins back.
+// and gives the pins back, where NATS answers.
 func (w *Worker) Drain(ctx context.Context) error {
 	w.stop()
 	w.mu.Lock()
@@ -164,13 +167,17 @@ func (w *Worker) Drain(ctx context.Context) error {
 		group.Go(func() { faults[i] = p.leave(ctx) })
 	}
 	group.Wait()
-	if err := w.members.leave(ctx); err != nil {
-		w.log.DebugContext(ctx, "a replica of the outbox counts until its time is over", "error", err)
-	}
 	for _, err := range faults {
-		if err != nil {
+		switch {
+		case errors.Is(err, errSilent):
+			w.log.WarnContext(ctx, "NATS does not answer; another replica gets the outbox when the pins expire")
+			return nil
+		case err != nil:
 			return err // the others are the same
 		}
+	}
+	if err := w.members.leave(ctx); err != nil {
+		w.log.DebugContext(ctx, "a replica of the outbox counts until its time is over", "error", err)
 	}
 	return nil
 }

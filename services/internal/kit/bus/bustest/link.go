@@ -1,14 +1,16 @@
-package outbox
+package bustest
 
 import (
+	"context"
 	"io"
 	"net"
 	"sync"
 	"testing"
 )
 
-// link is a TCP connection's way to the server that a test can cut or freeze.
-type link struct {
+// Link is a TCP connection's way to the server that a test can cut or freeze.
+type Link struct {
+	ctx    context.Context //nolint:containedctx // of the test, which the link lives as long as
 	target string
 	lis    net.Listener
 
@@ -20,27 +22,30 @@ type link struct {
 	group  sync.WaitGroup
 }
 
-func newLink(t *testing.T, target string) *link {
+// NewLink listens for connections and leads them to target, an address, until the
+// test ends.
+func NewLink(t testing.TB, target string) *Link {
 	t.Helper()
 	lis, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &link{target: target, lis: lis, conns: map[net.Conn]struct{}{}}
+	l := &Link{ctx: context.WithoutCancel(t.Context()), target: target, lis: lis, conns: map[net.Conn]struct{}{}}
 	l.cond = sync.NewCond(&l.mu)
 	l.group.Go(l.accept)
 	t.Cleanup(func() {
 		_ = lis.Close()
-		l.set(true, false)
+		l.Set(true, false)
 		l.group.Wait()
 	})
 	return l
 }
 
-func (l *link) url() string { return "nats://" + l.lis.Addr().String() }
+// URL is where to connect instead.
+func (l *Link) URL() string { return "nats://" + l.lis.Addr().String() }
 
-// set cuts the link, or freezes it: then it stands, and nothing gets through.
-func (l *link) set(down, frozen bool) {
+// Set cuts the link, or freezes it: then it stands, and nothing gets through.
+func (l *Link) Set(down, frozen bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.down, l.frozen = down, frozen
@@ -53,7 +58,7 @@ func (l *link) set(down, frozen bool) {
 	l.cond.Broadcast()
 }
 
-func (l *link) accept() {
+func (l *Link) accept() {
 	for {
 		c, err := l.lis.Accept()
 		if err != nil {
@@ -63,9 +68,9 @@ func (l *link) accept() {
 	}
 }
 
-func (l *link) serve(c net.Conn) {
+func (l *Link) serve(c net.Conn) {
 	defer func() { _ = c.Close() }()
-	up, err := net.Dial("tcp", l.target)
+	up, err := (&net.Dialer{}).DialContext(l.ctx, "tcp", l.target)
 	if err != nil {
 		return
 	}
@@ -83,7 +88,7 @@ func (l *link) serve(c net.Conn) {
 	both.Wait()
 }
 
-func (l *link) copy(dst io.WriteCloser, src io.ReadCloser) {
+func (l *Link) copy(dst io.WriteCloser, src io.ReadCloser) {
 	defer func() { _, _ = dst.Close(), src.Close() }()
 	buf := make([]byte, 64<<10)
 	for {
