@@ -169,12 +169,15 @@ func TestTheAutomaticAgentServesCustomers(t *testing.T) {
 func TestTheAutomaticAgentGreetsByTheContext(t *testing.T) {
 	b := start(t, func(c *sandbox.Config) { c.AutoAgent, c.AcceptDelay = true, 200*time.Millisecond })
 	rec := b.receive("CC_MESSAGES")
-	body := newSession("Maren")
-	body["sessionParameters"] = object{"page": "tents"}
-	tk := b.talk(b.post(chat+"/sessions", body).want(201).text("sessionId"))
-	tk.say("Hello")
-	if got := tell(rec.next()); !strings.Contains(got, "looking at tents") {
-		t.Errorf("greeting %q", got)
+	for _, parameter := range []string{"page", "currentPage"} {
+		body := newSession("Maren")
+		body["sessionParameters"] = object{parameter: "tents"}
+		tk := b.talk(b.post(chat+"/sessions", body).want(201).text("sessionId"))
+		if got := tell(rec.next()); !strings.Contains(got, "looking at tents") {
+			t.Errorf("greeting by %s: %q", parameter, got)
+		}
+		tk.say("Bye")
+		rec.next()
 	}
 }
 

@@ -48,6 +48,8 @@ func (c *Config) Validate() []config.Mistake {
 	}
 	if c.NATSStore < 64<<20 {
 		ms = append(ms, config.Mistake{Key: "NATS_MAX_STORE", Problem: "must be at least 64MiB"})
+	} else if c.Bus.URL == "" && c.NATSStore <= max(c.Bus.UnroutedBytes, 0)+max(c.Bus.MaxBytes, 0) {
+		ms = append(ms, config.Mistake{Key: "NATS_MAX_STORE", Problem: "must be more than UNROUTED_MAX_BYTES and EVENTS_MAX_BYTES together, which NATS reserves of it"})
 	}
 	if c.Grace <= 0 {
 		ms = append(ms, config.Mistake{Key: "SHUTDOWN_GRACE", Problem: "must be above 0"})

@@ -35,6 +35,7 @@ func TestAWrongSettingIsToldByItsName(t *testing.T) {
 		{"NATS_URL", "http://nats:4222"},
 		{"NATS_URL", "nats://one:4222, foo://two:4222"},
 		{"NATS_URL", "nats://"},
+		{"NATS_MAX_STORE", "1GiB"},
 	} {
 		var mistakes config.Errors
 		if err := load(c.key, c.value); !errors.As(err, &mistakes) || len(mistakes) != 1 || mistakes[0].Key != c.key {

@@ -4,6 +4,7 @@
 package autoagent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -205,7 +206,7 @@ func greeting(chat world.Chat, agent, last string) string {
 		name = "there"
 	}
 	text := fmt.Sprintf("Hello %s, this is %s.", name, agent)
-	if page := chat.SessionParameters["page"]; page != "" {
+	if page := cmp.Or(chat.SessionParameters["page"], chat.SessionParameters["currentPage"]); page != "" { // the web chat's is the latter
 		text += fmt.Sprintf(" I see that you are looking at %s.", page)
 	}
 	if last != "" {
