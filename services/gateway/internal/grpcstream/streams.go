@@ -48,20 +48,23 @@ func (s *Service) WatchEvents(req *axpchatv1.WatchEventsRequest, ss grpc.ServerS
 }
 
 // watching opens a one-way stream.
-func (s *Service) watching(req *axpchatv1.WatchEventsRequest, ss grpc.ServerStreamingServer[axpchatv1.WatchEventsResponse]) (*stream.Stream, *writer, error) {
+func (s *Service) watching(req *axpchatv1.WatchEventsRequest, ss grpc.ServerStreamingServer[axpchatv1.WatchEventsResponse]) (st *stream.Stream, w *writer, err error) {
 	ctx := ss.Context()
-	p, err := principal(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	st, err := s.p.Streams.Open(ctx, stream.Request{
-		Transport: "grpc_watch", Principal: p, Session: req.GetSessionId(), Cursor: req.GetCursor(),
-		Origin: limits.OriginOf(ctx),
+	err = s.p.Streams.Aside(ctx, func() error {
+		p, err := principal(ctx)
+		if err != nil {
+			return err
+		}
+		st, err = s.p.Streams.Open(ctx, stream.Request{
+			Transport: "grpc_watch", Principal: p, Session: req.GetSessionId(), Cursor: req.GetCursor(),
+			Origin: limits.OriginOf(ctx),
+		})
+		return err
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	w := newWriter(s.p.Streams.Careful(ctx, func(f *axpchatv1.ConnectResponse) error {
+	w = newWriter(s.p.Streams.Careful(ctx, func(f *axpchatv1.ConnectResponse) error {
 		return ss.Send(&axpchatv1.WatchEventsResponse{Frame: f})
 	}), s.p.Streams.Config().WriteTimeout)
 	return st, w, nil
@@ -95,7 +98,7 @@ type writer struct {
 
 // writerRest is how long the goroutine that sends waits for the next frame. An
 // idle client must not hold on to its stack.
-const writerRest = 2 * time.Second
+const writerRest = 200 * time.Millisecond
 
 // newWriter returns a writer that must be closed. A goroutine that is stuck in
 // send ends when the handler has returned.

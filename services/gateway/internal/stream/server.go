@@ -197,16 +197,40 @@ func (s *Server) attach(ctx context.Context, r Request, rec *busv1.SessionRecord
 // Accept serves a two-way stream from its first frame, which must be hello, to
 // its end. Where the transport knows the session already, r names it.
 func (s *Server) Accept(ctx context.Context, r *Request, out Sender, in Receiver) End {
-	if err := s.hello(ctx, r, in); err != nil {
-		return s.unopened(ctx, err, out)
+	st, frames, end := s.accept(ctx, r, out, in)
+	if frames != nil {
+		defer close(frames.stop)
 	}
-	frames := s.receive(ctx, in)
-	defer close(frames.stop)
-	st, err := s.enter(ctx, r)
-	if err != nil {
-		return s.unopened(ctx, err, out)
+	if st == nil {
+		return *end
 	}
 	return st.serve(ctx, out, frames)
+}
+
+// accept opens the stream that the first frame asks for, or tells the client why not.
+func (s *Server) accept(ctx context.Context, r *Request, out Sender, in Receiver) (st *Stream, frames *frames, end *End) {
+	err := s.Aside(ctx, func() (err error) {
+		if err = s.hello(ctx, r, in); err == nil {
+			frames = s.receive(ctx, in)
+			st, err = s.enter(ctx, r)
+		}
+		if err != nil {
+			why := s.unopened(ctx, err, out)
+			end = &why
+		}
+		return nil
+	})
+	if err != nil {
+		why := s.Refuse(ctx, err, out)
+		st, end = nil, &why
+	}
+	return st, frames, end
+}
+
+// Aside runs f, which opens a stream, on a goroutine of its own: that of the transport
+// will rest with its stack as it is then. A panic of f is an error INTERNAL.
+func (s *Server) Aside(ctx context.Context, f func() error) error {
+	return s.panics.Aside(ctx, "stream", f, "request_id", grpcx.RequestID(ctx))
 }
 
 // Carry serves a client beside the handler of its transport, which may return and

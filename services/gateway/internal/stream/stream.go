@@ -22,6 +22,9 @@ import (
 const (
 	// burst is how many events are sent before other things get their turn.
 	burst = 64
+	// rest is how long a stream for which nothing comes keeps the goroutine that
+	// serves it, at least, and half of how long at most.
+	rest = 200 * time.Millisecond
 	// lastReplies is how long the answers to commands that are under way are
 	// waited for when a stream ends in good order.
 	lastReplies = 3 * time.Second
@@ -37,8 +40,8 @@ type subscription interface {
 	Close()
 }
 
-// Stream is one client's stream. One goroutine serves it, and all its state
-// belongs to that goroutine.
+// Stream is one client's stream. One goroutine at a time serves it, and all its
+// state belongs to that goroutine.
 type Stream struct {
 	server  *Server
 	r       Request
@@ -75,6 +78,8 @@ type Stream struct {
 	said     received
 	done     result
 	moveIn   time.Duration
+
+	last End // how it ended
 }
 
 func (s *Server) newStream(r Request, sub subscription, welcome *axpchatv1.Welcome, reset *axpchatv1.Reset) *Stream {
@@ -110,48 +115,78 @@ func (st *Stream) Serve(ctx context.Context, out Sender) End { return st.serve(c
 // client has gone.
 //
 // A goroutine rests in here for as long as its client stays, thousands of them,
-// and Go shrinks a stack only when little of it is in use. So what takes room on
-// the stack is done by functions that have returned by then, and what must be
-// kept is kept in st.
-func (st *Stream) serve(ctx context.Context, out Sender, in *frames) (end End) {
-	st.begin(ctx, out, in)
-	defer st.release(ctx, &end)
-	defer st.broken(ctx, &end)
-	end = st.run(ctx)
-	st.bid(ctx, &end)
-	return end
+// and a stack that has once grown stays so while it rests. So this one only waits:
+// what is to be done is done by goroutines that end when nothing more comes, one at
+// a time, whose the stream's state is meanwhile.
+func (st *Stream) serve(ctx context.Context, out Sender, in *frames) End {
+	st.out, st.in = out, in
+	for o := opened; st.spell(ctx, o); {
+		o = st.wait(ctx, nil)
+	}
+	return st.last
+}
+
+// spell lets a goroutine serve from an occasion on until nothing more comes. It
+// returns false when the stream is over.
+func (st *Stream) spell(ctx context.Context, o occasion) bool {
+	rests := make(chan bool)
+	go st.serveOn(ctx, o, rests)
+	return <-rests
+}
+
+// serveOn serves for a spell.
+func (st *Stream) serveOn(ctx context.Context, o occasion, rests chan<- bool) {
+	over := true
+	defer func() { rests <- !over }()
+	defer st.shattered(ctx)
+	defer func() {
+		if over {
+			st.release(ctx)
+		}
+	}()
+	defer st.broken(ctx)
+	if over = st.busy(ctx, o); over {
+		st.bid(ctx)
+	}
 }
 
 // broken is deferred; it calls recover itself. A stream that a fault of ours ends
 // says so, like any other.
-func (st *Stream) broken(ctx context.Context, end *End) {
+func (st *Stream) broken(ctx context.Context) {
 	if err := st.server.panics.Note(ctx, "stream", recover(), "request_id", grpcx.RequestID(ctx)); err != nil {
-		*end, _ = st.end(axpchatv1.CloseCode_CLOSE_CODE_UNAVAILABLE, err)
-		st.bid(ctx, end)
+		st.last, _ = st.end(axpchatv1.CloseCode_CLOSE_CODE_UNAVAILABLE, err)
+		st.bid(ctx)
+	}
+}
+
+// shattered is deferred; it calls recover itself. It is for faults in saying goodbye.
+func (st *Stream) shattered(ctx context.Context) {
+	if err := st.server.panics.Note(ctx, "stream", recover(), "request_id", grpcx.RequestID(ctx)); err != nil {
+		st.last = newEnd(axpchatv1.CloseCode_CLOSE_CODE_UNAVAILABLE, "", err)
 	}
 }
 
 // begin takes what release gives back.
-func (st *Stream) begin(ctx context.Context, out Sender, in *frames) {
-	st.out, st.in = out, in
+func (st *Stream) begin(ctx context.Context) {
 	st.r.Heard.Touch()
-	st.server.add(ctx, st)
 	st.timers.start(st)
+	st.server.add(ctx, st)
 }
 
 // release ends the commands and gives back what the stream holds.
-func (st *Stream) release(ctx context.Context, end *End) {
+func (st *Stream) release(ctx context.Context) {
 	if st.endWork != nil {
 		st.endWork()
 		st.work.Wait()
 	}
 	st.timers.stop()
 	st.Close()
-	st.server.remove(context.WithoutCancel(ctx), st, end.Close.GetCode())
+	st.server.remove(context.WithoutCancel(ctx), st, st.last.Close.GetCode())
 }
 
 // bid says goodbye.
-func (st *Stream) bid(ctx context.Context, end *End) {
+func (st *Stream) bid(ctx context.Context) {
+	end := &st.last
 	if !errors.Is(end.cause, io.EOF) && !end.mute {
 		st.answerLast(ctx)
 		end.Close.Cursor = st.sub.Cursor()
@@ -161,14 +196,28 @@ func (st *Stream) bid(ctx context.Context, end *End) {
 	}
 }
 
-// run sends and receives until something ends the stream.
-func (st *Stream) run(ctx context.Context) End {
-	end, over := st.greet(ctx)
-	st.more, st.caughtUp = st.server.again, st.sub.CaughtUp()
-	for !over {
-		end, over = st.turn(ctx, st.wait(ctx))
+// busy takes turns until the stream is over, or nothing more comes: then it returns
+// false.
+func (st *Stream) busy(ctx context.Context, o occasion) (over bool) {
+	quiet := time.NewTimer(rest)
+	defer quiet.Stop()
+	for calm := false; ; o = st.wait(ctx, quiet.C) {
+		if o == nothing {
+			if calm {
+				return false
+			}
+			calm = true
+			quiet.Reset(rest)
+			continue
+		}
+		calm = false
+		if st.last, over = st.turn(ctx, o); over {
+			return true
+		}
+		if o == clockRang && st.more == nil {
+			return false // a sign of life, most often, and nothing before the next one
+		}
 	}
-	return end
 }
 
 // occasion is what a stream has waited for.
@@ -184,10 +233,12 @@ const (
 	frameCame
 	mustMove
 	clockRang
+	opened  // the stream begins
+	nothing // it has been quiet
 )
 
-// wait returns when something has come. It keeps what in st.
-func (st *Stream) wait(ctx context.Context) occasion {
+// wait returns when something has come, or quiet has. It keeps what in st.
+func (st *Stream) wait(ctx context.Context, quiet <-chan time.Time) occasion {
 	var next <-chan received
 	if st.in != nil && !st.barrier && st.inFlight < st.server.p.Config.InFlight {
 		next = st.in.next
@@ -218,6 +269,8 @@ func (st *Stream) wait(ctx context.Context) occasion {
 		return mustMove
 	case <-st.timers.timer.C:
 		return clockRang
+	case <-quiet:
+		return nothing
 	}
 }
 
@@ -231,10 +284,14 @@ func (st *Stream) expired() bool {
 // turn does what the occasion asks for.
 func (st *Stream) turn(ctx context.Context, o occasion) (end End, over bool) {
 	// Answers to what was asked in time are given, and a frame may bring a token.
-	if o != clientLeft && o != commandDone && o != frameCame && st.expired() {
+	if o != opened && o != clientLeft && o != commandDone && o != frameCame && st.expired() {
 		return st.end(axpchatv1.CloseCode_CLOSE_CODE_TOKEN_EXPIRED, nil)
 	}
 	switch o {
+	case opened:
+		st.begin(ctx)
+		end, over = st.greet(ctx)
+		st.more, st.caughtUp = st.server.again, st.sub.CaughtUp()
 	case clientLeft:
 		return st.gone()
 	case wakeUp:
@@ -262,6 +319,7 @@ func (st *Stream) turn(ctx context.Context, o occasion) (end End, over bool) {
 		st.timers.set(shutdown, st.moveIn+st.server.p.Config.DrainGrace)
 	case clockRang:
 		return st.ring(ctx)
+	case nothing: // there is nothing to do
 	}
 	return end, over
 }

@@ -32,7 +32,7 @@ func TestAPanicIsAnErrorThatTellsNothing(t *testing.T) {
 		"nothing":             {func() error { panic(nil) }, "panic called with nil argument"},
 	} {
 		log.Reset()
-		err := w.Do(t.Context(), "test", c.f, "request_id", "r1")
+		err := w.Aside(t.Context(), "test", c.f, "request_id", "r1") // which is Do, elsewhere
 		if !errors.Is(err, panics.Err) || !errs.HasReason(err, axpchatv1.ErrorReason_ERROR_REASON_INTERNAL) {
 			t.Errorf("%s: %v", name, err)
 		}
