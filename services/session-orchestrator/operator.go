@@ -56,7 +56,7 @@ func (o *Orchestrator) serveOperators(ctx context.Context, p Params, eraser *era
 	cfg := p.Config.GRPC
 	cfg.CertFile, cfg.KeyFile, cfg.ClientCAFile = "", "", "" // nobody else hears what is said over loopback
 	server, err := grpcx.NewServer(grpcx.ServerParams{
-		Log: p.Log, Providers: p.Providers, Config: cfg, Interceptors: []grpcx.Interceptor{operatorsOnly(p.Config.Operator.Token)}, //nolint:contextcheck // its functions get their own
+		Log: p.Log, Providers: p.Providers, Config: cfg, Interceptors: []grpcx.Interceptor{operatorsOnly(p.Config.Operator.Token)},
 	})
 	if err != nil {
 		return nil, err
@@ -106,11 +106,6 @@ func operatorsOnly(token config.Secret) grpcx.Interceptor {
 			}
 			return next(ctx, req)
 		},
-		Stream: func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			if err := check(ss.Context()); err != nil {
-				return err
-			}
-			return next(srv, ss)
-		},
+		Enter: func(ctx context.Context, _ string) (context.Context, error) { return ctx, check(ctx) },
 	}
 }

@@ -243,7 +243,7 @@ func (b *parts) clockwork(p Params, meter metric.Meter) (err error) {
 func (o *Orchestrator) serve(ctx context.Context, p Params, b *parts) (lifecycle.Component, error) {
 	params := grpcx.ServerParams{Log: p.Log, Providers: p.Providers, Config: p.Config.GRPC, Health: true}
 	if p.Config.GRPC.ClientCAFile != "" {
-		params.Interceptors = []grpcx.Interceptor{grpcx.OnlyCallers(p.Config.Callers)} //nolint:contextcheck // a stream brings its own
+		params.Interceptors = []grpcx.Interceptor{grpcx.OnlyCallers(p.Config.Callers)}
 	}
 	server, err := grpcx.NewServer(params)
 	if err != nil {

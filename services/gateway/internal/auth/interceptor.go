@@ -17,8 +17,7 @@ func exempt(method string) bool {
 	return strings.HasPrefix(method, "/grpc.health.") || strings.HasPrefix(method, "/grpc.reflection.")
 }
 
-// Door is what else is done at the entrance; either may be nil. Each link of its
-// own would cost every idle stream a frame on its stack, for as long as it is open.
+// Door is what else is done at the entrance; either may be nil.
 type Door struct {
 	// Arrive comes before anything is known of the caller; req is nil for streams.
 	Arrive func(ctx context.Context, method string, req any) (context.Context, error)
@@ -42,13 +41,7 @@ func Interceptor(v *Verifier, d Door) grpcx.Interceptor {
 			}
 			return next(ctx, req)
 		},
-		Stream: func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			ctx, err := d.enter(ss.Context(), v, info.FullMethod, nil)
-			if err != nil {
-				return err
-			}
-			return next(srv, &serverStream{ServerStream: ss, ctx: ctx})
-		},
+		Enter: func(ctx context.Context, method string) (context.Context, error) { return d.enter(ctx, v, method, nil) },
 	}
 }
 
@@ -112,12 +105,3 @@ func (v *Verifier) VerifyRequest(r *http.Request) (*Principal, error) {
 	}
 	return v.VerifyHeader(r.Context(), r.Header.Get("Authorization"))
 }
-
-// serverStream is a stream whose context has the customer.
-type serverStream struct {
-	grpc.ServerStream
-	ctx context.Context //nolint:containedctx // grpc's own way of giving a stream another context
-}
-
-// Context implements grpc.ServerStream.
-func (s *serverStream) Context() context.Context { return s.ctx }

@@ -33,12 +33,7 @@ func OnlyCallers(names []string) Interceptor {
 			}
 			return next(ctx, req)
 		},
-		Stream: func(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			if err := allowed(s.Context(), names); err != nil {
-				return err
-			}
-			return next(srv, s)
-		},
+		Enter: func(ctx context.Context, _ string) (context.Context, error) { return ctx, allowed(ctx, names) },
 	}
 }
 

@@ -15,6 +15,10 @@ type Interceptor struct {
 	Name   string
 	Unary  grpc.UnaryServerInterceptor
 	Stream grpc.StreamServerInterceptor
+	// Enter may take the place of Stream in links that only look at streams as they
+	// begin, and add to their context. It keeps nothing on the stack of the handler's
+	// goroutine. Such links come before those with Stream.
+	Enter func(ctx context.Context, fullMethod string) (context.Context, error)
 
 	guarded bool // the guard does on streams what this link does on calls
 }
@@ -42,12 +46,17 @@ func chain(links []Interceptor, g *guard) ([]grpc.UnaryServerInterceptor, []grpc
 			faults = append(faults, fmt.Errorf("interceptor %d has no name", i))
 		case seen[l.Name]:
 			faults = append(faults, fmt.Errorf("interceptor %s comes twice", l.Name))
-		case l.Unary == nil || l.Stream == nil && !l.guarded:
+		case l.Unary == nil || l.Stream == nil && l.Enter == nil && !l.guarded:
 			faults = append(faults, fmt.Errorf("interceptor %s must be for calls and for streams", l.Name))
+		case l.Enter != nil && (l.Stream != nil || len(stream) > 1):
+			faults = append(faults, fmt.Errorf("interceptor %s must come before those that are around streams, and be none of them", l.Name))
 		}
 		seen[l.Name] = true
 		unary = append(unary, l.Unary)
-		if !l.guarded {
+		switch {
+		case l.Enter != nil:
+			g.enters = append(g.enters, l.Enter)
+		case !l.guarded:
 			stream = append(stream, l.Stream)
 		}
 	}

@@ -38,6 +38,7 @@ func TestNewServerRefusesAnUnsoundChain(t *testing.T) {
 	stream := func(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 		return next(srv, s)
 	}
+	enter := func(ctx context.Context, _ string) (context.Context, error) { return ctx, nil }
 	cases := []struct {
 		name  string
 		extra []grpcx.Interceptor
@@ -45,6 +46,8 @@ func TestNewServerRefusesAnUnsoundChain(t *testing.T) {
 	}{
 		{"a link without streams", []grpcx.Interceptor{{Name: "auth", Unary: unary}}, "interceptor auth must be for calls and for streams"},
 		{"a link without calls", []grpcx.Interceptor{{Name: "auth", Stream: stream}}, "interceptor auth must be for calls and for streams"},
+		{"a link around streams and at their beginning", []grpcx.Interceptor{{Name: "auth", Unary: unary, Stream: stream, Enter: enter}}, "interceptor auth must come before those that are around streams"},
+		{"a link at the beginning behind one around streams", []grpcx.Interceptor{{Name: "auth", Unary: unary, Stream: stream}, {Name: "door", Unary: unary, Enter: enter}}, "interceptor door must come before those that are around streams"},
 		{"a link without a name", []grpcx.Interceptor{{Unary: unary, Stream: stream}}, "interceptor 4 has no name"},
 		{"a link twice", []grpcx.Interceptor{{Name: "auth", Unary: unary, Stream: stream}, {Name: "auth", Unary: unary, Stream: stream}}, "interceptor auth comes twice"},
 		{"a name of the kit", []grpcx.Interceptor{{Name: grpcx.NameErrors, Unary: unary, Stream: stream}}, "interceptor errors comes twice"},
@@ -76,7 +79,21 @@ func TestOwnLinksComeInOrderForCallsAndStreams(t *testing.T) {
 			},
 		}
 	}
-	f := start(t, &chat{send: ok}, func(p *grpcx.ServerParams) { p.Interceptors = []grpcx.Interceptor{link("one"), link("two")} })
+	entering := func(name string) grpcx.Interceptor {
+		l := link(name)
+		l.Stream, l.Enter = nil, func(ctx context.Context, method string) (context.Context, error) {
+			order = append(order, name+" "+grpcx.RequestID(ctx)+" "+method)
+			return context.WithValue(ctx, nameKey{}, name), nil
+		}
+		return l
+	}
+	f := start(t, &chat{send: ok}, func(p *grpcx.ServerParams) {
+		p.Interceptors = []grpcx.Interceptor{entering("door"), link("one"), link("two")}
+		p.Interceptors[1].Stream = func(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+			order = append(order, "one "+grpcx.RequestID(s.Context())+" behind "+s.Context().Value(nameKey{}).(string))
+			return next(srv, s)
+		}
+	})
 	ctx := grpcx.WithRequestID(patient(t), "id")
 	_, unaryErr := f.client.SendMessage(ctx, &axpchatv1.SendMessageRequest{})
 	stream, err := f.client.WatchEvents(ctx, &axpchatv1.WatchEventsRequest{SessionId: strings.Repeat("x", 65)})
@@ -84,7 +101,10 @@ func TestOwnLinksComeInOrderForCallsAndStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, streamErr := stream.Recv()
-	want := []string{"one id", "two id", "one id", "two id"}
+	want := []string{
+		"door id", "one id", "two id",
+		"door id " + axpchatv1.ChatService_WatchEvents_FullMethodName, "one id behind door", "two id",
+	}
 	if diff := cmp.Diff(want, order); diff != "" {
 		t.Error(diff)
 	}
@@ -92,6 +112,41 @@ func TestOwnLinksComeInOrderForCallsAndStreams(t *testing.T) {
 		if !errs.HasReason(err, axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT) || len(errs.From(err).Violations) == 0 {
 			t.Errorf("%s: got %v", name, err)
 		}
+	}
+}
+
+type nameKey struct{}
+
+func TestWhoMayNotEnterIsToldSo(t *testing.T) {
+	refuse := grpcx.Interceptor{
+		Name: "door",
+		Unary: func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+			return next(ctx, req)
+		},
+		Enter: func(context.Context, string) (context.Context, error) {
+			return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, "not you")
+		},
+	}
+	broken := refuse
+	broken.Enter = func(context.Context, string) (context.Context, error) { panic("a fault of ours") }
+	for _, c := range []struct {
+		name string
+		link grpcx.Interceptor
+		want axpchatv1.ErrorReason
+	}{
+		{"refused", refuse, axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED},
+		{"a panic", broken, axpchatv1.ErrorReason_ERROR_REASON_INTERNAL},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := start(t, &chat{send: ok}, func(p *grpcx.ServerParams) { p.Interceptors = []grpcx.Interceptor{c.link} })
+			stream, err := f.client.WatchEvents(patient(t), &axpchatv1.WatchEventsRequest{SessionId: "s"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := stream.Recv(); !errs.HasReason(err, c.want) {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+		})
 	}
 }
 

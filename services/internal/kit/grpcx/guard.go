@@ -20,11 +20,15 @@ type guard struct {
 	panics    *panics.Watch
 	validator *Validator
 	self      map[string]bool // methods that check their messages themselves
+	enters    []enter         // of the links behind
 }
+
+// enter is what a link does where a stream begins.
+type enter func(ctx context.Context, fullMethod string) (context.Context, error)
 
 // stream is the outermost interceptor.
 func (g *guard) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-	gs := g.admit(s, info.FullMethod)
+	gs, err := g.admit(s, info)
 	defer func() {
 		if v := recover(); v != nil {
 			err = fault(gs.ctx, g.panics, info.FullMethod, v)
@@ -33,22 +37,45 @@ func (g *guard) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo
 		}
 		g.end(gs.ctx, gs.method, gs.began, err)
 	}()
+	if err != nil {
+		return err
+	}
 	return next(srv, gs)
 }
 
-// admit accepts or makes the request id, tells it to the caller, and counts the
-// stream in.
-func (g *guard) admit(s grpc.ServerStream, fullMethod string) *guardedStream {
-	id := incomingRequestID(s.Context())
-	// It can only fail when headers are gone already, which nothing before this
-	// sends.
-	_ = s.SetHeader(metadata.Pairs(RequestIDKey, id))
-	gs := &guardedStream{ServerStream: s, ctx: WithRequestID(s.Context(), id), began: time.Now()}
-	if !g.self[fullMethod] {
-		gs.validator = g.validator
+// admit accepts or makes the request id, tells it to the caller, counts the stream in,
+// and lets the links behind say whether it may enter. It does so aside: what it needs
+// of a stack, to check a token above all, the handler's goroutine would keep. For the
+// same reason the message of a stream that takes one is read aside.
+func (g *guard) admit(s grpc.ServerStream, info *grpc.StreamServerInfo) (*guardedStream, error) {
+	gs, fullMethod := &guardedStream{ServerStream: s, ctx: s.Context(), began: time.Now()}, info.FullMethod
+	if !info.IsClientStream {
+		gs.aside = g.panics
 	}
-	gs.method = g.begin(gs.ctx, fullMethod)
-	return gs
+	return gs, g.panics.Aside(gs.ctx, "rpc", func() error {
+		id := incomingRequestID(gs.ctx)
+		// It can only fail when headers are gone already, which nothing before this
+		// sends.
+		_ = s.SetHeader(metadata.Pairs(RequestIDKey, id))
+		gs.ctx = WithRequestID(gs.ctx, id)
+		if !g.self[fullMethod] {
+			gs.validator = g.validator
+		}
+		gs.method = g.begin(gs.ctx, fullMethod)
+		return gs.enter(g.enters, fullMethod)
+	}, "method", fullMethod)
+}
+
+// enter lets the links say whether the stream may enter, and add to its context.
+func (s *guardedStream) enter(links []enter, fullMethod string) error {
+	for _, link := range links {
+		ctx, err := link(s.ctx, fullMethod)
+		if err != nil {
+			return err
+		}
+		s.ctx = ctx //nolint:fatcontext // each link adds its own, and there are few
+	}
+	return nil
 }
 
 // guardedStream is a stream whose context has the request id, and whose messages
@@ -57,6 +84,7 @@ type guardedStream struct {
 	grpc.ServerStream
 	ctx       context.Context //nolint:containedctx // gRPC hands the context over this way
 	validator *Validator      // nil: the handler checks
+	aside     *panics.Watch   // where the one message is read; nil: by whoever reads
 	method    string
 	began     time.Time
 	in        incoming // while RecvMsg runs, which it does once at a time
@@ -68,6 +96,13 @@ func (s *guardedStream) Context() context.Context { return s.ctx }
 // RecvMsg reads and checks a message. A broken one ends Recv with the error; the
 // handler may go on reading, or return it.
 func (s *guardedStream) RecvMsg(m any) error {
+	if s.aside == nil {
+		return s.receive(m)
+	}
+	return s.aside.Aside(s.ctx, "rpc", func() error { return s.receive(m) }, "method", s.method)
+}
+
+func (s *guardedStream) receive(m any) error {
 	s.in = incoming{into: m}
 	err := s.ServerStream.RecvMsg(&s.in)
 	if err == nil {
