@@ -66,10 +66,41 @@ func Wants(r *http.Request) bool {
 
 // Serve serves the session's events to the end of the stream.
 func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, session string) {
+	st, out, err := h.open(w, r, session)
+	switch {
+	case err != nil:
+		httpx.WriteProblem(w, r, err)
+	case st != nil:
+		st.Serve(r.Context(), out) // how it ended is told by its last frame
+	}
+}
+
+// open opens the stream and begins the answer. There is no stream and no error where
+// the client has left meanwhile.
+func (h *Handler) open(w http.ResponseWriter, r *http.Request, session string) (st *stream.Stream, out *writer, err error) {
+	err = h.p.Streams.Aside(r.Context(), func() (err error) {
+		if st, err = h.follow(r, session); err != nil {
+			return err
+		}
+		header := w.Header()
+		header.Set("Content-Type", "text/event-stream")
+		header.Set("Cache-Control", "no-store, no-transform")
+		header.Set("X-Accel-Buffering", "no") // nginx would hold events back
+		out = &writer{w: w, control: http.NewResponseController(w), streams: h.p.Streams, timeout: h.p.Streams.Config().WriteTimeout}
+		if out.write("retry: "+strconv.FormatInt(retry.Milliseconds(), 10)+"\n\n") != nil {
+			st.Close()
+			st = nil
+		}
+		return nil
+	})
+	return st, out, err
+}
+
+// follow begins to follow the session from where the client has come to.
+func (h *Handler) follow(r *http.Request, session string) (*stream.Stream, error) {
 	p, err := h.principal(r, session)
 	if err != nil {
-		httpx.WriteProblem(w, r, err)
-		return
+		return nil, err
 	}
 	// An EventSource that comes back sends the header; the address still holds
 	// the cursor that it was first opened with.
@@ -77,25 +108,10 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, session string) 
 	if cursor == "" {
 		cursor = r.URL.Query().Get("cursor")
 	}
-	interval := min(heartbeat, h.p.Streams.Config().Heartbeat)
-	st, err := h.p.Streams.Open(r.Context(), stream.Request{
-		Transport: "sse", Principal: p, Session: session, Cursor: cursor, Heartbeat: interval,
+	return h.p.Streams.Open(r.Context(), stream.Request{
+		Transport: "sse", Principal: p, Session: session, Cursor: cursor, Heartbeat: min(heartbeat, h.p.Streams.Config().Heartbeat),
 		Origin: limits.OriginOf(r.Context()),
 	})
-	if err != nil {
-		httpx.WriteProblem(w, r, err)
-		return
-	}
-	header := w.Header()
-	header.Set("Content-Type", "text/event-stream")
-	header.Set("Cache-Control", "no-store, no-transform")
-	header.Set("X-Accel-Buffering", "no") // nginx would hold events back
-	out := &writer{w: w, control: http.NewResponseController(w), streams: h.p.Streams, timeout: h.p.Streams.Config().WriteTimeout}
-	if err := out.write("retry: " + strconv.FormatInt(retry.Milliseconds(), 10) + "\n\n"); err != nil {
-		st.Close()
-		return
-	}
-	st.Serve(r.Context(), out) // how it ended is told by its last frame
 }
 
 func (h *Handler) principal(r *http.Request, session string) (p *auth.Principal, err error) {
