@@ -2,6 +2,7 @@ package grpcstream
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -88,12 +89,17 @@ func (r receiver) Receive(context.Context) (*axpchatv1.ConnectRequest, error) {
 // reads nothing would hold the handler for as long as it keeps its connection.
 type writer struct {
 	send    func(*axpchatv1.ConnectResponse) error
-	in      chan *axpchatv1.ConnectResponse
-	out     chan error
-	rested  chan struct{} // closed by the goroutine that sends when it ends; nil: there is none
 	timeout time.Duration
-	timer   *time.Timer
+	current atomic.Pointer[mouth] // nil: nothing was sent lately
 	stalled bool
+}
+
+// mouth is a goroutine that sends.
+type mouth struct {
+	in     chan *axpchatv1.ConnectResponse
+	out    chan error
+	rested chan struct{} // closed when it ends
+	timer  *time.Timer
 }
 
 // writerRest is how long the goroutine that sends waits for the next frame. An
@@ -103,26 +109,23 @@ const writerRest = 200 * time.Millisecond
 // newWriter returns a writer that must be closed. A goroutine that is stuck in
 // send ends when the handler has returned.
 func newWriter(send func(*axpchatv1.ConnectResponse) error, timeout time.Duration) *writer {
-	w := &writer{
-		send: send, in: make(chan *axpchatv1.ConnectResponse), out: make(chan error, 1),
-		timeout: timeout, timer: time.NewTimer(timeout),
-	}
-	w.timer.Stop()
-	return w
+	return &writer{send: send, timeout: timeout}
 }
 
-// run sends what it is handed until the writer is closed or nothing comes.
-func (w *writer) run(rested chan<- struct{}) {
-	defer close(rested)
+// run sends what it is handed until the writer is closed or nothing comes. Nothing
+// of it is left then.
+func (w *writer) run(m *mouth) {
+	defer close(m.rested)
+	defer w.current.CompareAndSwap(m, nil)
 	rest := time.NewTimer(writerRest)
 	defer rest.Stop()
 	for {
 		select {
-		case f, open := <-w.in:
+		case f, open := <-m.in:
 			if !open {
 				return
 			}
-			w.out <- w.send(f)
+			m.out <- w.send(f)
 			rest.Reset(writerRest)
 		case <-rest.C:
 			return
@@ -131,17 +134,21 @@ func (w *writer) run(rested chan<- struct{}) {
 }
 
 // hand gives a frame to the goroutine that sends, a new one where none waits.
-func (w *writer) hand(f *axpchatv1.ConnectResponse) {
+func (w *writer) hand(f *axpchatv1.ConnectResponse) *mouth {
 	for {
-		if w.rested == nil {
-			w.rested = make(chan struct{})
-			go w.run(w.rested)
+		m := w.current.Load()
+		if m == nil {
+			m = &mouth{
+				in: make(chan *axpchatv1.ConnectResponse), out: make(chan error, 1), rested: make(chan struct{}),
+				timer: time.NewTimer(w.timeout),
+			}
+			w.current.Store(m)
+			go w.run(m)
 		}
 		select {
-		case w.in <- f:
-			return
-		case <-w.rested:
-			w.rested = nil
+		case m.in <- f:
+			return m
+		case <-m.rested:
 		}
 	}
 }
@@ -151,13 +158,13 @@ func (w *writer) Send(ctx context.Context, f *axpchatv1.ConnectResponse) error {
 	if w.stalled {
 		return stream.ErrStalled
 	}
-	w.hand(f)
-	w.timer.Reset(w.timeout)
-	defer w.timer.Stop()
+	m := w.hand(f)
+	m.timer.Reset(w.timeout)
+	defer m.timer.Stop()
 	select {
-	case err := <-w.out:
+	case err := <-m.out:
 		return err
-	case <-w.timer.C:
+	case <-m.timer.C:
 		w.stalled = true
 		return stream.ErrStalled
 	case <-ctx.Done():
@@ -167,4 +174,8 @@ func (w *writer) Send(ctx context.Context, f *axpchatv1.ConnectResponse) error {
 	}
 }
 
-func (w *writer) close() { close(w.in) }
+func (w *writer) close() {
+	if m := w.current.Load(); m != nil {
+		close(m.in)
+	}
+}

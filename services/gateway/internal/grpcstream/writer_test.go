@@ -24,7 +24,7 @@ func TestAWriterSendsAfterEveryRest(t *testing.T) {
 		}
 		time.Sleep(2 * writerRest) //nolint:forbidigo // the bubble's clock
 		synctest.Wait()
-		if !isDone(w.rested) {
+		if w.current.Load() != nil {
 			t.Error("the goroutine of an idle writer has not ended")
 		}
 	})
@@ -43,13 +43,4 @@ func TestAWriterGivesUpOnAClientThatTakesNothing(t *testing.T) {
 		w.close()
 		close(stuck) // gRPC ends it when the handler has returned; the bubble waits for the goroutine
 	})
-}
-
-func isDone(ch <-chan struct{}) bool {
-	select {
-	case <-ch:
-		return true
-	default:
-		return false
-	}
 }
