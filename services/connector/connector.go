@@ -215,6 +215,7 @@ func (c *Connector) Close() error { return c.closers.Close() }
 // the connector by build, and runs it.
 func Main(ctx context.Context, env lifecycle.Env, cfg *Config, build func(context.Context, Params) (*Connector, error)) (err error) {
 	log := logx.New(env.Stderr, cfg.Log, env.Name)
+	logx.TakeGRPC(log)
 	providers, err := telemetry.Setup(ctx, env.Name, lifecycle.Version())
 	if err != nil {
 		return fmt.Errorf("set up telemetry: %w", err)

@@ -44,6 +44,7 @@ func run(ctx context.Context, env lifecycle.Env) (err error) {
 	}
 	cfg := s.Orchestrator
 	log := logx.New(env.Stderr, cfg.Log, env.Name)
+	logx.TakeGRPC(log)
 	var effective strings.Builder
 	if err := config.Print(&effective, &s); err != nil {
 		return err

@@ -43,6 +43,7 @@ func run(ctx context.Context, env lifecycle.Env) (err error) {
 		return err
 	}
 	log := logx.New(env.Stderr, cfg.Log, env.Name)
+	logx.TakeGRPC(log)
 	providers, err := telemetry.Setup(ctx, env.Name, lifecycle.Version())
 	if err != nil {
 		return err
