@@ -171,6 +171,29 @@ func TestREST(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a path that is for other methods says for which", func(t *testing.T) {
+		for _, c := range []struct{ method, path, allow string }{
+			{"PUT", "", "POST"},
+			{"GET", "", "POST"},
+			{"POST", "/s1", "DELETE, GET"},
+			{"HEAD", "/s1", "DELETE, GET"},
+			{"PUT", "/s1:stepUp", "POST"},
+			{"POST", "/s1:connect", "GET"},
+			{"POST", "/s1/events", "GET"},
+			{"DELETE", "/s1/events:poll", "GET"},
+			{"PATCH", "/s1/engagements", "GET, POST"},
+			{"PUT", "/s1/engagements/e1/messages", "GET, POST"},
+			{"PUT", "/s1/engagements/e1:end", "POST"},
+			{"INVENTED", "/s1/attachments/a1", "GET"},
+		} {
+			if a := s.call(c.method, sessions+c.path, tok, ""); a.status != http.StatusMethodNotAllowed || a.header.Get("Allow") != c.allow {
+				t.Errorf("%s %s: %d, Allow %q, want %q", c.method, c.path, a.status, a.header.Get("Allow"), c.allow)
+			}
+		}
+		if a := s.call("PUT", sessions+"/s1:nothing", tok, "{}"); a.status != http.StatusNotFound || a.header.Get("Allow") != "" {
+			t.Errorf("a verb that there is not: %d, Allow %q", a.status, a.header.Get("Allow"))
+		}
+	})
 	t.Run("the field that can't be read is named", func(t *testing.T) {
 		for _, c := range []struct{ method, path, body, field string }{
 			{http.MethodPost, "", `{"nme":"secret"}`, "nme"},

@@ -44,6 +44,10 @@ func Calls() grpc.UnaryClientInterceptor {
 // as it returns it. What is the customer's the call finds out by itself. Answers are
 // encoded by m.
 func New(ctx context.Context, conn grpc.ClientConnInterface, verify func(*http.Request) (*http.Request, error), m runtime.Marshaler) (http.Handler, error) {
+	known, err := newMethods()
+	if err != nil {
+		return nil, err
+	}
 	mux := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, m),
 		// The token goes over by grpc-gateway itself, request id and trace by the
@@ -54,7 +58,7 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, verify func(*http.R
 		runtime.WithOutgoingTrailerMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithErrorHandler(writeError),
 		runtime.WithStreamErrorHandler(noteStreamError),
-		runtime.WithRoutingErrorHandler(writeRoutingError),
+		runtime.WithRoutingErrorHandler(known.writeRoutingError),
 		// No other ways to say a method than the method.
 		runtime.WithDisablePathLengthFallback(),
 		runtime.WithDisableHTTPMethodOverride(),
@@ -65,12 +69,12 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, verify func(*http.R
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		if route(r.URL.Path) != unmatched {
-			known, err := verify(r)
+			verified, err := verify(r)
 			if err != nil {
 				httpx.WriteProblem(w, r, err)
 				return
 			}
-			r = known
+			r = verified
 		}
 		ctx := r.Context()
 		if id := r.Header.Get(IdempotencyKey); id != "" && r.Method == http.MethodPost {
@@ -106,11 +110,18 @@ func translate(err error) error {
 	return errs.New(axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, "the request can't be decoded: it is not JSON of this method, or a parameter has the wrong type")
 }
 
-func writeRoutingError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, code int) {
-	switch code {
-	case http.StatusMethodNotAllowed:
+// writeRoutingError answers what is no call. A path that is for no method at all
+// does not exist, whatever pattern it fits into.
+func (m *methods) writeRoutingError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, code int) {
+	allowed := []string(nil)
+	if code == http.StatusMethodNotAllowed {
+		allowed = m.of(r)
+	}
+	switch {
+	case len(allowed) > 0:
+		w.Header().Set("Allow", strings.Join(allowed, ", ")) // RFC 9110, section 15.5.6
 		httpproblem.Write(w, r, code, errs.New(axpchatv1.ErrorReason_ERROR_REASON_NOT_FOUND, "the path exists, but not for this method"))
-	case http.StatusBadRequest:
+	case code == http.StatusBadRequest:
 		httpx.WriteProblem(w, r, errs.New(axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, "the path is not well formed"))
 	default:
 		httpx.WriteProblem(w, r, errs.New(axpchatv1.ErrorReason_ERROR_REASON_NOT_FOUND, ""))
