@@ -12,6 +12,7 @@ import (
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/internal/kit/panics"
 )
 
 // incoming is where a message is to be decoded to, and why it could not be. gRPC
@@ -23,10 +24,23 @@ type incoming struct {
 }
 
 // codec is gRPC's for protobuf, but that the fault of a message is no failure of
-// reading one.
-type codec struct{ encoding.CodecV2 }
+// reading one, and that a panic over a message ends its call alone: gRPC encodes
+// answers past the chain, where nothing recovers.
+type codec struct {
+	encoding.CodecV2
+	panics *panics.Watch
+}
 
-func newCodec() codec { return codec{encoding.GetCodecV2(encodingproto.Name)} }
+func newCodec(w *panics.Watch) codec { return codec{encoding.GetCodecV2(encodingproto.Name), w} }
+
+// Marshal implements encoding.CodecV2.
+func (c codec) Marshal(v any) (data mem.BufferSlice, err error) {
+	err = c.panics.Do(context.Background(), "encode", func() (err error) {
+		data, err = c.CodecV2.Marshal(v)
+		return err
+	})
+	return data, err
+}
 
 // Unmarshal implements encoding.CodecV2.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
@@ -34,8 +48,15 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)
 	}
-	if err := c.CodecV2.Unmarshal(data, in.into); err != nil {
-		in.fault = undecodable(in.into, err)
+	var fault error
+	if broken := c.panics.Do(context.Background(), "decode", func() error {
+		fault = c.CodecV2.Unmarshal(data, in.into)
+		return nil
+	}); broken != nil {
+		return broken
+	}
+	if fault != nil {
+		in.fault = undecodable(in.into, fault)
 	}
 	return nil
 }

@@ -123,3 +123,35 @@ func sendRaw(ctx context.Context, conn *grpc.ClientConn, method string, listens 
 	out := &axpchatv1.ConnectResponse{}
 	return out, s.RecvMsg(out)
 }
+
+// unencodable panics when it is encoded.
+type unencodable struct{ proto.Message }
+
+// TestAnAnswerWhoseEncodingPanicsEndsItsCallAlone: gRPC encodes past the chain.
+func TestAnAnswerWhoseEncodingPanicsEndsItsCallAlone(t *testing.T) {
+	answer := func(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
+		return unencodable{}, nil
+	}
+	send := func(_ any, s grpc.ServerStream, _ *grpc.StreamServerInfo, _ grpc.StreamHandler) error {
+		return s.SendMsg(unencodable{})
+	}
+	f := start(t, &chat{}, func(p *grpcx.ServerParams) {
+		p.Interceptors = []grpcx.Interceptor{{Name: "broken", Unary: answer, Stream: send}}
+	})
+	ctx := patient(t)
+	for range 2 { // the server goes on
+		if _, err := f.client.SendMessage(ctx, message()); status.Code(err) != codes.Internal {
+			t.Errorf("a call: %v", err)
+		}
+		stream, err := f.client.WatchEvents(ctx, &axpchatv1.WatchEventsRequest{SessionId: "s"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); status.Code(err) != codes.Internal {
+			t.Errorf("a stream: %v", err)
+		}
+	}
+	if n := strings.Count(f.log.String(), `"where":"encode"`); n != 4 {
+		t.Errorf("%d panics are logged, want 4:\n%s", n, f.log)
+	}
+}

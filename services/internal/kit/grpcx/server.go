@@ -105,7 +105,7 @@ func NewServer(p ServerParams) (*Server, error) {
 		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
 			return errs.New(axpchatv1.ErrorReason_ERROR_REASON_NOT_FOUND, "")
 		}),
-		grpc.ForceServerCodecV2(newCodec()),
+		grpc.ForceServerCodecV2(newCodec(guard.panics)),
 		grpc.MaxRecvMsgSize(int(cfg.MaxRecvBytes)),
 		grpc.MaxConcurrentStreams(uint32(cfg.MaxConcurrentStreams)),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
