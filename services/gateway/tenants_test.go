@@ -3,7 +3,9 @@ package gateway_test
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	ws "github.com/coder/websocket"
@@ -54,13 +56,13 @@ func TestAPageMayUseTheAPIForItsTenantAlone(t *testing.T) {
 		{"an origin for everybody", us, anybodys, http.StatusOK, "", true},
 		{"the gateway's own page", us, s.base, http.StatusOK, "", false},
 		{"no page", us, "", http.StatusOK, "", false},
-		{"another tenant's page", us, theirs, http.StatusForbidden, "UNAUTHENTICATED", false},
+		{"another tenant's page", us, theirs, http.StatusForbidden, "ORIGIN_FORBIDDEN", false},
 		{"another tenant's page with its own token", them, theirs, http.StatusNotFound, "SESSION_NOT_FOUND", true},
-		{"our page with another tenant's token", them, ours, http.StatusForbidden, "UNAUTHENTICATED", false},
-		{"nobody's page", us, nobodys, http.StatusForbidden, "UNAUTHENTICATED", false},
-		{"a sandboxed frame", us, "null", http.StatusForbidden, "UNAUTHENTICATED", false},
+		{"our page with another tenant's token", them, ours, http.StatusForbidden, "ORIGIN_FORBIDDEN", false},
+		{"nobody's page", us, nobodys, http.StatusForbidden, "ORIGIN_FORBIDDEN", false},
+		{"a sandboxed frame", us, "null", http.StatusForbidden, "ORIGIN_FORBIDDEN", false},
 		{"a tenant's page must see that its token has expired", token(t, subject, expired), ours, http.StatusUnauthorized, "TOKEN_EXPIRED", true},
-		{"nobody's page learns nothing", token(t, subject, expired), nobodys, http.StatusForbidden, "UNAUTHENTICATED", false},
+		{"nobody's page learns nothing", token(t, subject, expired), nobodys, http.StatusForbidden, "ORIGIN_FORBIDDEN", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := *s
@@ -112,17 +114,20 @@ func TestNoOriginPassesForAnother(t *testing.T) {
 		"*", "null", "file://", "https://", "//shop.example.com", "shop.example.com", "https://shop.example.com%00.evil.example", "https://sh\u043ep.example.com", "chrome-extension://abc",
 	} {
 		a := s.call(http.MethodGet, s.url("s1", ""), tok, "", "Origin", origin)
-		if a.status != http.StatusForbidden || a.header.Get(corsAllow) != "" {
+		if a.status != http.StatusForbidden || a.problem(t).Reason != "ORIGIN_FORBIDDEN" || a.header.Get(corsAllow) != "" {
 			t.Errorf("%q: %d, allowed %q", origin, a.status, a.header.Get(corsAllow))
 		}
 		q := s.call(http.MethodOptions, s.url("s1", ""), "", "", "Origin", origin, "Access-Control-Request-Method", "GET")
 		if q.header.Get(corsAllow) != "" || q.header.Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%q, asked ahead: %v", origin, q.header)
 		}
-		conn, _, err := ws.Dial(t.Context(), s.url("s1", ":connect"), &ws.DialOptions{HTTPHeader: http.Header{"Origin": {origin}, "Authorization": {"Bearer " + tok}}, HTTPClient: s.client})
+		conn, refused, err := ws.Dial(t.Context(), s.url("s1", ":connect"), &ws.DialOptions{HTTPHeader: http.Header{"Origin": {origin}, "Authorization": {"Bearer " + tok}}, HTTPClient: s.client})
 		if err == nil {
 			_ = conn.CloseNow()
-			t.Errorf("%q may open a socket", origin)
+			t.Fatalf("%q may open a socket", origin)
+		}
+		if body, _ := io.ReadAll(refused.Body); refused.StatusCode != http.StatusForbidden || !strings.Contains(string(body), `"reason":"ORIGIN_FORBIDDEN"`) {
+			t.Errorf("%q, a socket: %d %s", origin, refused.StatusCode, body)
 		}
 	}
 }
@@ -208,7 +213,7 @@ func TestATicketWorksOnlyForPagesOfItsTenant(t *testing.T) {
 		t.Errorf("our page: %v", err)
 	}
 	for _, origin := range []string{theirs, nobodys} {
-		if err := events(origin); err == nil || errs.From(err).Reason != axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED {
+		if err := events(origin); err == nil || errs.From(err).Reason != axpchatv1.ErrorReason_ERROR_REASON_ORIGIN_FORBIDDEN {
 			t.Errorf("a page of %s: %v", origin, err)
 		}
 	}

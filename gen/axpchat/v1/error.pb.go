@@ -88,6 +88,8 @@ const (
 	ErrorReason_ERROR_REASON_PAGE_TOKEN_INVALID ErrorReason = 27
 	// The call took longer than its deadline; it may or may not have had an effect.
 	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 28
+	// Pages of this origin may not use the API, or not for this account.
+	ErrorReason_ERROR_REASON_ORIGIN_FORBIDDEN ErrorReason = 29
 )
 
 // Enum value maps for ErrorReason.
@@ -122,6 +124,7 @@ var (
 		26: "ERROR_REASON_TOO_LARGE",
 		27: "ERROR_REASON_PAGE_TOKEN_INVALID",
 		28: "ERROR_REASON_DEADLINE_EXCEEDED",
+		29: "ERROR_REASON_ORIGIN_FORBIDDEN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -153,6 +156,7 @@ var (
 		"ERROR_REASON_TOO_LARGE":              26,
 		"ERROR_REASON_PAGE_TOKEN_INVALID":     27,
 		"ERROR_REASON_DEADLINE_EXCEEDED":      28,
+		"ERROR_REASON_ORIGIN_FORBIDDEN":       29,
 	}
 )
 
@@ -368,7 +372,7 @@ const file_axpchat_v1_error_proto_rawDesc = "" +
 	"violations\x18\x06 \x03(\v2\x1a.axpchat.v1.FieldViolationR\n" +
 	"violations\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\a \x01(\tR\trequestId*\xdc\a\n" +
+	"request_id\x18\a \x01(\tR\trequestId*\xff\a\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dERROR_REASON_INVALID_ARGUMENT\x10\x01\x12 \n" +
@@ -399,7 +403,8 @@ const file_axpchat_v1_error_proto_rawDesc = "" +
 	"\x16ERROR_REASON_NOT_FOUND\x10\x19\x12\x1a\n" +
 	"\x16ERROR_REASON_TOO_LARGE\x10\x1a\x12#\n" +
 	"\x1fERROR_REASON_PAGE_TOKEN_INVALID\x10\x1b\x12\"\n" +
-	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10\x1cB\x9c\x01\n" +
+	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10\x1c\x12!\n" +
+	"\x1dERROR_REASON_ORIGIN_FORBIDDEN\x10\x1dB\x9c\x01\n" +
 	"\x0ecom.axpchat.v1B\n" +
 	"ErrorProtoP\x01Z5github.com/axpchat/connector/gen/axpchat/v1;axpchatv1\xa2\x02\x03AXX\xaa\x02\n" +
 	"Axpchat.V1\xca\x02\n" +

@@ -7,9 +7,9 @@ import (
 
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
 	"github.com/axpchat/connector/services/gateway/internal/auth"
-	"github.com/axpchat/connector/services/gateway/internal/httpproblem"
 	"github.com/axpchat/connector/services/gateway/internal/tenants"
 	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/internal/kit/httpx"
 )
 
 // Origins decides which pages may use the API from a browser, by the account of
@@ -41,7 +41,7 @@ func (o Origins) Admit(r *http.Request, account string) error {
 	if origin == "" || sameOrigin(r, origin) || o.book.Allows(account, origin) {
 		return nil
 	}
-	return errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, "pages of this origin may not use the API for this account")
+	return errs.New(axpchatv1.ErrorReason_ERROR_REASON_ORIGIN_FORBIDDEN, "pages of this origin may not use the API for this account")
 }
 
 // sameOrigin compares hosts only: behind a proxy that ends TLS the scheme that
@@ -89,7 +89,7 @@ func (o Origins) Judge(h http.Handler) http.Handler {
 			if err != nil {
 				w.Header().Del("Access-Control-Allow-Origin") // not even that is for this page
 				w.Header().Del("Access-Control-Expose-Headers")
-				httpproblem.Write(w, r, http.StatusForbidden, err)
+				httpx.WriteProblem(w, r, err)
 				return
 			}
 			r = r.WithContext(auth.WithPrincipal(r.Context(), customer))
@@ -111,5 +111,5 @@ func (o Origins) foreign(r *http.Request, origin string) (*auth.Principal, error
 	if o.book.AllowsAny(origin) {
 		return nil, nil //nolint:nilnil // nobody knows whose it is
 	}
-	return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, "pages of this origin may not use the API")
+	return nil, errs.New(axpchatv1.ErrorReason_ERROR_REASON_ORIGIN_FORBIDDEN, "pages of this origin may not use the API")
 }

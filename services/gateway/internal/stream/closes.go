@@ -110,7 +110,7 @@ func codeOf(err error) axpchatv1.CloseCode {
 	case axpchatv1.ErrorReason_ERROR_REASON_TOKEN_EXPIRED:
 		return axpchatv1.CloseCode_CLOSE_CODE_TOKEN_EXPIRED
 	case axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, axpchatv1.ErrorReason_ERROR_REASON_TICKET_INVALID,
-		axpchatv1.ErrorReason_ERROR_REASON_ACCOUNT_UNKNOWN:
+		axpchatv1.ErrorReason_ERROR_REASON_ACCOUNT_UNKNOWN, axpchatv1.ErrorReason_ERROR_REASON_ORIGIN_FORBIDDEN:
 		return axpchatv1.CloseCode_CLOSE_CODE_UNAUTHENTICATED
 	case axpchatv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, axpchatv1.ErrorReason_ERROR_REASON_FRAME_INVALID,
 		axpchatv1.ErrorReason_ERROR_REASON_CURSOR_INVALID, axpchatv1.ErrorReason_ERROR_REASON_TOO_LARGE:

@@ -27,6 +27,7 @@ import (
 	"github.com/axpchat/connector/services/gateway/internal/stream"
 	"github.com/axpchat/connector/services/gateway/internal/tickets"
 	"github.com/axpchat/connector/services/internal/kit/errs"
+	"github.com/axpchat/connector/services/internal/kit/httpx"
 )
 
 // Subprotocols.
@@ -66,8 +67,7 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, session string) 
 		return
 	}
 	if !h.p.Origin(r) {
-		httpproblem.Write(w, r, http.StatusForbidden,
-			errs.New(axpchatv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, "pages of this origin may not connect"))
+		httpx.WriteProblem(w, r, errs.New(axpchatv1.ErrorReason_ERROR_REASON_ORIGIN_FORBIDDEN, "pages of this origin may not connect"))
 		return
 	}
 	c := &client{heard: &stream.Heard{}, session: session, origin: limits.OriginOf(r.Context())}

@@ -114,6 +114,9 @@ var catalogue = map[axpchatv1.ErrorReason]entry{
 	axpchatv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED: {codes.DeadlineExceeded, http.StatusGatewayTimeout, true,
 		"The call took too long",
 		"Repeat the request with the same id; it may have had its effect already."},
+	axpchatv1.ErrorReason_ERROR_REASON_ORIGIN_FORBIDDEN: {codes.PermissionDenied, http.StatusForbidden, false,
+		"Pages of this origin may not use the API",
+		"Open the page from an origin that the connector's configuration allows for the account; an operator adds origins to it."},
 }
 
 // known returns the reason itself, or INTERNAL for one that the catalogue does

@@ -20,6 +20,7 @@ const OPENERS = { websocket: openWebSocket, sse: openSse, poll: openPoll };
 
 /** Reasons after which coming back makes no sense. */
 const SESSION_GONE = new Set(['SESSION_NOT_FOUND', 'SESSION_CLOSED']);
+const AUTH_REFUSED = new Set(['UNAUTHENTICATED', 'TOKEN_EXPIRED', 'ORIGIN_FORBIDDEN']);
 
 export class Connection {
   /**
@@ -137,7 +138,7 @@ export class Connection {
 
   #endOf(error) {
     if (SESSION_GONE.has(error.reason)) return { terminal: true, reason: 'session' };
-    if (error.reason === 'UNAUTHENTICATED' || error.reason === 'TOKEN_EXPIRED') return { terminal: true, reason: 'auth' };
+    if (AUTH_REFUSED.has(error.reason)) return { terminal: true, reason: 'auth' };
     if (error.reason === 'TOKEN_REFUSED' && !error.retryable) return { terminal: true, reason: 'auth' };
     return { retryAfterMs: error.retryAfterMs ?? 0, blame: Boolean(error.blame) };
   }
