@@ -115,7 +115,10 @@ func TestErrorsSurviveTheWayOverGRPC(t *testing.T) {
 				t.Errorf("code %s, want %s", got, errs.Code(r))
 			}
 			got := errs.From(fmt.Errorf("call the service: %w", received))
-			want := &errs.Error{Reason: r, Detail: sent.Detail, Violations: sent.Violations, RetryAfter: sent.RetryAfter}
+			want := &errs.Error{Reason: r, Detail: sent.Detail, Violations: sent.Violations}
+			if errs.Retryable(r) {
+				want.RetryAfter = sent.RetryAfter
+			}
 			if diff := cmp.Diff(want, &errs.Error{Reason: got.Reason, Detail: got.Detail, Violations: got.Violations, RetryAfter: got.RetryAfter}); diff != "" {
 				t.Error(diff)
 			}
@@ -286,7 +289,7 @@ func TestProblemJSON(t *testing.T) {
 	want := `{"type":"urn:axpchat:error:invalid-argument","title":"The request breaks a rule","status":400,` +
 		`"detail":"look at the fields","instance":"/v1/sessions","reason":"INVALID_ARGUMENT",` +
 		`"action":"Correct the fields that the violations name; the same request fails again.","retryable":false,` +
-		`"retryAfterMs":2000,"violations":[{"field":"text","message":"must be short","code":"string.max_len"}],"requestId":"req-1"}` + "\n"
+		`"violations":[{"field":"text","message":"must be short","code":"string.max_len"}],"requestId":"req-1"}` + "\n"
 	if code != 400 || string(body) != want {
 		t.Errorf("got %d %s", code, cmp.Diff(want, string(body)))
 	}
@@ -333,6 +336,30 @@ func TestNothingOversizedOrBrokenIsSent(t *testing.T) {
 	}
 	if _, body := errs.MarshalProblem(err, "", strings.Repeat("/x", 5000)); len(body) > 16<<10 || !json.Valid(body) {
 		t.Errorf("the problem has %d bytes", len(body))
+	}
+}
+
+// TestNobodyIsToldToWaitForWhatCannotSucceed: what is not retryable has no waiting
+// time, on whatever transport.
+func TestNobodyIsToldToWaitForWhatCannotSucceed(t *testing.T) {
+	for _, r := range reasons() {
+		err := errs.New(r, "x").WithRetryAfter(3 * time.Second)
+		_, body := errs.MarshalProblem(err, "", "/")
+		var rest struct{ RetryAfterMs int64 }
+		if err := json.Unmarshal(body, &rest); err != nil {
+			t.Fatal(err)
+		}
+		told := []int64{rest.RetryAfterMs, errs.ToProblem(err, "").GetRetryAfterMs(), 1000 * errs.RetryAfterSeconds(err), errs.From(err.GRPCStatus().Err()).RetryAfter.Milliseconds()}
+		want := int64(0)
+		if errs.Retryable(r) {
+			want = 3000
+		}
+		if !cmp.Equal(told, []int64{want, want, want, want}) {
+			t.Errorf("%s, retryable %v: told to wait %v ms", errs.Name(r), errs.Retryable(r), told)
+		}
+	}
+	if errs.Retryable(axpchatv1.ErrorReason_ERROR_REASON_AXP_CREDENTIALS) {
+		t.Error("what an operator must mend is told to be repeated")
 	}
 }
 

@@ -28,9 +28,14 @@ const (
 )
 
 // shown returns the error as callers may see it: with a detail, within limits
-// and in valid UTF-8, without which protobuf refuses to encode it at all.
+// and in valid UTF-8, without which protobuf refuses to encode it at all. It has a
+// waiting time only where the same request may succeed after it: when the connector
+// itself tries refused credentials again is nothing to a caller.
 func (e *Error) shown() *Error {
-	out := &Error{Reason: known(e.Reason), Detail: clip(e.detail(), maxDetail), RetryAfter: max(0, e.RetryAfter)}
+	out := &Error{Reason: known(e.Reason), Detail: clip(e.detail(), maxDetail)}
+	if Retryable(out.Reason) {
+		out.RetryAfter = max(0, e.RetryAfter)
+	}
 	for _, v := range e.Violations[:min(len(e.Violations), MaxViolations)] {
 		out.Violations = append(out.Violations, Violation{
 			Field: clip(v.Field, maxField), Message: clip(v.Message, maxMessage), Code: clip(v.Code, maxField),
@@ -157,7 +162,7 @@ func RetryAfterSeconds(err error) int64 {
 	if err == nil {
 		return 0
 	}
-	return seconds(max(0, From(err).RetryAfter))
+	return seconds(From(err).shown().RetryAfter)
 }
 
 // problemOf makes even a missing error into a problem: who writes one has failed
