@@ -1622,7 +1622,10 @@ type PollEventsResponse struct {
 	// Set where the cursor could not be honoured.
 	Reset_ *Reset `protobuf:"bytes,3,opt,name=reset,proto3" json:"reset,omitempty"`
 	// True where more is there already.
-	More          bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	More bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	// Set where the session is closed and nothing more comes, as a stream's last
+	// frame: stop polling.
+	Close         *Close `protobuf:"bytes,5,opt,name=close,proto3" json:"close,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1683,6 +1686,13 @@ func (x *PollEventsResponse) GetMore() bool {
 		return x.More
 	}
 	return false
+}
+
+func (x *PollEventsResponse) GetClose() *Close {
+	if x != nil {
+		return x.Close
+	}
+	return nil
 }
 
 var File_axpchat_v1_frame_proto protoreflect.FileDescriptor
@@ -1785,12 +1795,13 @@ const file_axpchat_v1_frame_proto_rawDesc = "" +
 	"\vexpire_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\"H\n" +
 	"\x13WatchEventsResponse\x121\n" +
-	"\x05frame\x18\x01 \x01(\v2\x1b.axpchat.v1.ConnectResponseR\x05frame\"\x94\x01\n" +
+	"\x05frame\x18\x01 \x01(\v2\x1b.axpchat.v1.ConnectResponseR\x05frame\"\xbd\x01\n" +
 	"\x12PollEventsResponse\x12)\n" +
 	"\x06events\x18\x01 \x03(\v2\x11.axpchat.v1.EventR\x06events\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12'\n" +
 	"\x05reset\x18\x03 \x01(\v2\x11.axpchat.v1.ResetR\x05reset\x12\x12\n" +
-	"\x04more\x18\x04 \x01(\bR\x04more*\x8a\x01\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\x12'\n" +
+	"\x05close\x18\x05 \x01(\v2\x11.axpchat.v1.CloseR\x05close*\x8a\x01\n" +
 	"\vResetReason\x12\x1c\n" +
 	"\x18RESET_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bRESET_REASON_CURSOR_TOO_OLD\x10\x01\x12\x1c\n" +
@@ -1916,11 +1927,12 @@ var file_axpchat_v1_frame_proto_depIdxs = []int32{
 	6,  // 40: axpchat.v1.WatchEventsResponse.frame:type_name -> axpchat.v1.ConnectResponse
 	26, // 41: axpchat.v1.PollEventsResponse.events:type_name -> axpchat.v1.Event
 	13, // 42: axpchat.v1.PollEventsResponse.reset:type_name -> axpchat.v1.Reset
-	43, // [43:43] is the sub-list for method output_type
-	43, // [43:43] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	15, // 43: axpchat.v1.PollEventsResponse.close:type_name -> axpchat.v1.Close
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_axpchat_v1_frame_proto_init() }

@@ -5,6 +5,7 @@ package longpoll
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/axpchat/connector/services/gateway/internal/delivery"
 	"github.com/axpchat/connector/services/gateway/internal/presence"
 	"github.com/axpchat/connector/services/gateway/internal/sessions"
+	"github.com/axpchat/connector/services/gateway/internal/stream"
 	"github.com/axpchat/connector/services/internal/kit/bus"
 )
 
@@ -57,32 +59,50 @@ func (p *Poller) Poll(ctx context.Context, who *auth.Principal, req *axpchatv1.P
 		Cursor:  req.GetCursor(), Created: rec.GetSession().GetCreateTime().AsTime(), Joined: sessions.Joined(who.Account, rec),
 	}
 	closed := rec.GetSession().GetStatus() == axpchatv1.SessionStatus_SESSION_STATUS_CLOSED
-	patience := req.GetWait().AsDuration()
-	if closed {
-		patience = 0 // nothing will come any more
-	}
-	if len(at.Joined) > 0 {
-		resp := &axpchatv1.PollEventsResponse{}
-		return resp, p.wait(ctx, at, patience, limit, resp)
-	}
-	page, err := p.engine.Read(ctx, at, limit)
+	resp := &axpchatv1.PollEventsResponse{}
+	complete, err := p.poll(ctx, at, req.GetWait().AsDuration(), limit, resp)
 	if err != nil {
 		return nil, err
 	}
-	resp := &axpchatv1.PollEventsResponse{Events: page.Events, Cursor: page.Cursor, Reset_: page.Reset, More: page.More}
+	if complete && resp.GetReset_() == nil && (closed || closes(resp.GetEvents(), req.GetSessionId())) {
+		resp.Close = stream.SessionClosed(resp.GetCursor())
+	}
+	return resp, nil
+}
+
+// closes tells whether the session's end is among the events.
+func closes(events []*axpchatv1.Event, session string) bool {
+	return slices.ContainsFunc(events, func(ev *axpchatv1.Event) bool {
+		changed := ev.GetSessionChanged().GetSession()
+		return changed.GetSessionId() == session && changed.GetStatus() == axpchatv1.SessionStatus_SESSION_STATUS_CLOSED
+	})
+}
+
+// poll fills resp and tells whether it holds all that there is. It waits for a
+// closed session as for an open one: a client that polls on after the end does so
+// no faster than it asked.
+func (p *Poller) poll(ctx context.Context, at delivery.Request, patience time.Duration, limit int, resp *axpchatv1.PollEventsResponse) (complete bool, err error) {
+	if len(at.Joined) > 0 {
+		return p.wait(ctx, at, patience, limit, resp)
+	}
+	page, err := p.engine.Read(ctx, at, limit)
+	if err != nil {
+		return false, err
+	}
+	resp.Events, resp.Cursor, resp.Reset_, resp.More = page.Events, page.Cursor, page.Reset, page.More
 	if len(page.Events) > 0 || page.Reset != nil || patience <= 0 {
-		return resp, nil
+		return !page.More, nil
 	}
 	at.Cursor = page.Cursor
-	return resp, p.wait(ctx, at, patience, limit, resp)
+	return p.wait(ctx, at, patience, limit, resp)
 }
 
 // wait adds what comes next to resp. Its patience begins when everything that is
-// there already has been looked at.
-func (p *Poller) wait(ctx context.Context, at delivery.Request, patience time.Duration, limit int, resp *axpchatv1.PollEventsResponse) error {
+// there already has been looked at; complete tells that it was, and was told.
+func (p *Poller) wait(ctx context.Context, at delivery.Request, patience time.Duration, limit int, resp *axpchatv1.PollEventsResponse) (complete bool, err error) {
 	sub, err := p.engine.Attach(ctx, at)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer sub.Close()
 	// A cursor can be too old now that was not a moment ago. What is still there is
@@ -96,6 +116,12 @@ func (p *Poller) wait(ctx context.Context, at delivery.Request, patience time.Du
 	defer timer.Stop()
 	caughtUp := sub.CaughtUp()
 	for {
+		select {
+		case <-caughtUp:
+			caughtUp, complete = nil, true
+			timer.Reset(patience)
+		default:
+		}
 		for len(resp.GetEvents()) < limit {
 			ev, ok := sub.Take()
 			if !ok {
@@ -105,19 +131,17 @@ func (p *Poller) wait(ctx context.Context, at delivery.Request, patience time.Du
 		}
 		if _, ended := sub.End(); ended || len(resp.GetEvents()) > 0 {
 			resp.More = len(resp.GetEvents()) == limit
-			return nil
+			return complete && !ended && !resp.GetMore(), nil
 		}
 		select {
 		case <-sub.Wake():
 		case <-caughtUp:
-			caughtUp = nil
-			timer.Reset(patience)
 		case <-timer.C:
-			return nil
+			return complete, nil
 		case <-p.hurry:
-			return nil
+			return complete, nil
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 	}
 }

@@ -75,6 +75,11 @@ func newEnd(code axpchatv1.CloseCode, cursor string, cause error) End {
 	}}
 }
 
+// SessionClosed is the last frame of a stream whose session is closed.
+func SessionClosed(cursor string) *axpchatv1.Close {
+	return newEnd(axpchatv1.CloseCode_CLOSE_CODE_SESSION_CLOSED, cursor, nil).Close
+}
+
 // Err is the end as the error of a call; nil where the stream ended well, also
 // because the client went away.
 func (e End) Err() error {

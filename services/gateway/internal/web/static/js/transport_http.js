@@ -108,6 +108,7 @@ export async function openPoll({ api, sessionId, cursor, signal, onFrame, onOnli
     if (answer.reset) onFrame({ reset: answer.reset });
     for (const event of answer.events ?? []) onFrame({ event });
     if (answer.cursor && answer.cursor !== cursor()) onFrame({ advanced: { cursor: answer.cursor } });
+    if (answer.close) return endOfClose(answer.close);
   }
   return {};
 }
