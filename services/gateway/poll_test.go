@@ -16,8 +16,22 @@ import (
 // TestPollsSayThatTheSessionIsClosed with its last events and not before, and behind
 // them no faster than the client asks.
 func TestPollsSayThatTheSessionIsClosed(t *testing.T) {
-	s := start(t, nil)
+	t.Run("alone", func(t *testing.T) { pollsToTheEnd(t, start(t, nil)) })
+	t.Run("joined to another one", func(t *testing.T) {
+		s := start(t, nil)
+		s.session("owner")
+		pollsToTheEnd(t, s, "owner.e-owner")
+	})
+}
+
+func pollsToTheEnd(t *testing.T, s *suite, joined ...string) {
 	s.session("s1")
+	if _, err := s.bus.Sessions.Modify(t.Context(), bus.SessionKeyOf(account, "s1"), func(rec *busv1.SessionRecord) error {
+		rec.Joined = joined
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	tok := token(t, subject, nil)
 	poll := func(cursor, wait string, most int) *axpchatv1.PollEventsResponse {
 		t.Helper()
