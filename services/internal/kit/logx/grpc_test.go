@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,20 +16,13 @@ import (
 	"google.golang.org/grpc/grpclog"
 )
 
-// TestMain takes gRPC's texts as a command does: the logger is the process's.
-func TestMain(m *testing.M) {
-	TakeGRPC(New(&taken, Config{}, "s"))
-	os.Exit(m.Run())
-}
-
-//nolint:gochecknoglobals // as the logger that writes to it
-var taken strings.Builder
-
 type record struct{ Level, Msg, Text, Service string }
 
 // TestGRPCWritesToOurLog: what grpc-gateway says of a header that can't be read.
 func TestGRPCWritesToOurLog(t *testing.T) {
-	taken.Reset()
+	var taken strings.Builder
+	TakeGRPC(New(&taken, Config{}, "s"))
+	defer TakeGRPC(Discard())
 	r := httptest.NewRequest(http.MethodPost, "/", http.NoBody)
 	r.Header["Content-Type"] = []string{"secret-words;;"}
 	runtime.MarshalerForRequest(runtime.NewServeMux(), r)
@@ -56,7 +48,7 @@ func TestGRPCShowsNothingOfClients(t *testing.T) {
 			f(grpclog.Component("core"))
 		}
 	}
-	defer TakeGRPC(New(&taken, Config{}, "s"))
+	defer TakeGRPC(Discard())
 	for _, c := range []struct {
 		name        string
 		say         func(l grpcLogger)
