@@ -19,7 +19,7 @@ import (
 func (r *rig) keep(session, data string) {
 	r.t.Helper()
 	record, err := proto.Marshal(&busv1.AsideRecord{
-		Subject: bus.OutboxSubject(0, axptest.AccountID, session), Sequence: 7, Data: []byte(data), Cause: "panic", Version: "v1", AsideTime: timestamppb.Now(),
+		Subject: bus.OutboxSubject(0, 4, axptest.AccountID, session), Sequence: 7, Data: []byte(data), Cause: "panic", Version: "v1", AsideTime: timestamppb.Now(),
 	})
 	if err == nil {
 		_, err = r.bus.JS.Publish(r.ctx(), "chat.aside.OUTBOX."+axptest.AccountID+"."+session, record)

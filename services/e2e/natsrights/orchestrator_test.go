@@ -35,7 +35,7 @@ func orchestratorSteps() []step {
 			if _, found, err := w.orchestrator.OldestOutbox(ctx, partition); err != nil || !found {
 				return fmt.Errorf("oldest: found %t: %w", found, err)
 			}
-			if n, err := w.orchestrator.CountOutbox(ctx, bus.OutboxSubject(partition, account, session)); err != nil || n != 1 {
+			if n, err := w.orchestrator.CountOutbox(ctx, bus.OutboxSubject(partition, w.orchestrator.Config().Partitions, account, session)); err != nil || n != 1 {
 				return fmt.Errorf("count: %d: %w", n, err)
 			}
 			// The second finds nothing, and looks whether that is so.
@@ -260,7 +260,7 @@ func workOutbox(ctx context.Context, w *world) error {
 	if _, err := b.PublishOutbox(ctx, &busv1.OutboxEntry{Account: account, SessionId: session}, fresh("m")); err != nil {
 		return err
 	}
-	name := bus.OutboxConsumer(bus.Partition(session, b.Config().Partitions))
+	name := bus.OutboxConsumer(bus.Partition(session, b.Config().Partitions), b.Config().Partitions)
 	if _, err := b.JS.ResetConsumer(ctx, bus.OutboxStream, name); err != nil {
 		return err
 	}

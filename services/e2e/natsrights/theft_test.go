@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/axpchat/connector/services/internal/kit/bus"
+	"github.com/axpchat/connector/services/internal/kit/bus/bustest"
 	"github.com/axpchat/connector/services/internal/kit/tlsx/tlsxtest"
 	"github.com/axpchat/connector/services/internal/suitetest"
 )
@@ -26,10 +27,10 @@ func nobodys() []right {
 		"$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.STREAM.DELETE.EVENTS", "$JS.API.STREAM.SNAPSHOT.EVENTS", "$JS.API.STREAM.RESTORE.EVENTS",
 		"$JS.API.STREAM.MSG.GET.EVENTS", "$JS.API.STREAM.MSG.DELETE.KV_SESSIONS", "$JS.API.STREAM.PURGE.UNROUTED", "axpchat.api.STREAM.MSG.GET.ASIDE", "$JS.API.STREAM.PEER.REMOVE.EVENTS",
 		"$JS.API.STREAM.LEADER.STEPDOWN.EVENTS", "$JS.API.CONSUMER.NAMES.EVENTS", "$JS.API.CONSUMER.CREATE.OUTBOX", "$JS.API.CONSUMER.CREATE.OUTBOX.thief",
-		"$JS.API.CONSUMER.DURABLE.CREATE.OUTBOX.thief", "$JS.API.CONSUMER.DURABLE.CREATE.EVENTS.projector", "$JS.API.CONSUMER.DELETE.OUTBOX.outbox-0",
+		"$JS.API.CONSUMER.DURABLE.CREATE.OUTBOX.thief", "$JS.API.CONSUMER.DURABLE.CREATE.EVENTS.projector", "$JS.API.CONSUMER.DELETE.OUTBOX.outbox-4-0",
 		"$JS.API.CONSUMER.PAUSE.EVENTS.projector", "$JS.API.META.LEADER.STEPDOWN", "$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.x.RELOAD", "$SYS.REQ.ACCOUNT.AXPCHAT.CONNZ",
 		"axpchat.api.STREAM.PURGE.EVENTS", "axpchat.api.STREAM.MSG.GET.EVENTS", "axpchat.api.STREAM.DELETE.EVENTS", "axpchat.api.STREAM.INFO.OUTBOX",
-		"axpchat.api.CONSUMER.CREATE.OUTBOX.thief", "axpchat.api.CONSUMER.MSG.NEXT.OUTBOX.outbox-0", "axpchat.api.CONSUMER.CREATE.KV_SESSIONS.thief",
+		"axpchat.api.CONSUMER.CREATE.OUTBOX.thief", "axpchat.api.CONSUMER.MSG.NEXT.OUTBOX.outbox-4-0", "axpchat.api.CONSUMER.CREATE.KV_SESSIONS.thief",
 		"axpchat.api.CONSUMER.CREATE.EVENTS.projector", "axpchat.api.CONSUMER.CREATE.EVENTS.projector.chat.event.A.b", "axpchat.api.CONSUMER.DELETE.EVENTS.projector",
 		"axpchat.api.CONSUMER.MSG.NEXT.EVENTS.projector", "axpchat.api.$KV.SESSIONS.A.b", "axpchat.api.$KV.ENGAGEMENTS.A.b.c", "axpchat.api.$KV.INDEX.x",
 		"chat.live.A.b", "timer.due.idle.A.b", "_INBOX_gateway.x", "_INBOX_session-orchestrator.x", "_INBOX.x", "_R_.x.y",
@@ -114,7 +115,7 @@ func literal(pattern string) string {
 // victims are where nothing may ever arrive from a thief.
 func victims() map[string]string {
 	return map[string]string{
-		bus.EventsStream: bus.EventSubject(account, "victim"), bus.OutboxStream: bus.OutboxSubject(0, account, "victim"),
+		bus.EventsStream: bus.EventSubject(account, "victim"), bus.OutboxStream: bus.OutboxSubject(0, bustest.Config().Partitions, account, "victim"),
 		bus.TimersStream: "timer.due.idle." + account + ".victim", "KV_SESSIONS": "$KV.SESSIONS." + account + ".victim", "KV_INDEX": "$KV.INDEX.dialog.victim",
 	}
 }

@@ -55,7 +55,7 @@ type Config struct {
 	MaxBytes        config.Bytes  `env:"EVENTS_MAX_BYTES" default:"0" doc:"Largest size of the journal; 0: no limit but the disk's."`
 	UnroutedBytes   config.Bytes  `env:"UNROUTED_MAX_BYTES" default:"1GiB" doc:"Largest size of the stream of callbacks that no session could be found for, at least 16MiB; the oldest make room. NATS reserves it."`
 	StateRetention  time.Duration `env:"STATE_RETENTION" default:"720h" doc:"How long a session or engagement that nothing happens to is remembered."`
-	Partitions      int           `env:"OUTBOX_PARTITIONS" default:"16" doc:"Partitions of the outbox, 1 to 64; fixed once there are messages."`
+	Partitions      int           `env:"OUTBOX_PARTITIONS" default:"16" doc:"Partitions of the outbox, 1 to 64, the same for every service: one that has another number than the outbox does not start. To change it, let the outbox drain, scale every session-orchestrator (or connector) to 0, and start all with the new number."`
 	OutboxWindow    time.Duration `env:"OUTBOX_DUPLICATE_WINDOW" default:"24h" doc:"How long a repeated client_message_id is recognised by the outbox."`
 	OutboxMaxAge    time.Duration `env:"OUTBOX_RETENTION" default:"48h" doc:"After this a message that could not be worked at all leaves the outbox."`
 }
@@ -136,7 +136,7 @@ type Bus struct {
 	cfg        Config
 	log        *slog.Logger
 	propagator propagation.TextMapPropagator
-	outbox     lazyStream
+	outbox     outboxStream
 	uses       Uses
 	denials    *denials
 	recovered  func(fault any) // notes what recover has returned

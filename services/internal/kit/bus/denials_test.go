@@ -19,15 +19,15 @@ import (
 func TestASubjectIsToldWithoutIDs(t *testing.T) {
 	for subject, want := range map[string]string{
 		"chat.event.ABCDEF.s1":                                      "chat.event.>",
-		"chat.outbox.3.ABCDEF.s1":                                   "chat.outbox.>",
+		"chat.outbox.3of16.ABCDEF.s1":                               "chat.outbox.>",
 		"timer.set.idle.ABCDEF.s1":                                  "timer.set.>",
 		"$KV.SESSIONS.ABCDEF.s1":                                    "$KV.SESSIONS.>",
-		"$JS.ACK.OUTBOX.outbox-3.1.2.3.4.5":                         "$JS.ACK.OUTBOX.>",
+		"$JS.ACK.OUTBOX.outbox-16-3.1.2.3.4.5":                      "$JS.ACK.OUTBOX.>",
 		"$JS.FC.KV_INDEX.x.y":                                       "$JS.FC.KV_INDEX.>",
 		"_INBOX_gateway.abc.def":                                    "_INBOX_gateway.>",
 		"$JS.API.STREAM.INFO.EVENTS":                                "$JS.API.STREAM.INFO.EVENTS",
 		"$JS.API.DIRECT.GET.KV_SESSIONS.$KV.SESSIONS.ABCDEF.s1":     "$JS.API.DIRECT.GET.KV_SESSIONS.>",
-		"$JS.API.CONSUMER.MSG.NEXT.OUTBOX.outbox-3":                 "$JS.API.CONSUMER.MSG.NEXT.OUTBOX.>",
+		"$JS.API.CONSUMER.MSG.NEXT.OUTBOX.outbox-16-3":              "$JS.API.CONSUMER.MSG.NEXT.OUTBOX.>",
 		"$JS.API.CONSUMER.CREATE.EVENTS.abc_1.chat.event.ABCDEF.s1": "$JS.API.CONSUMER.CREATE.EVENTS.>",
 		"axpchat.api.DIRECT.GET.EVENTS":                             "axpchat.>",
 		"somebody.elses.subject":                                    "somebody.>",

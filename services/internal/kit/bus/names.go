@@ -73,13 +73,20 @@ func EventSubject(account, session string) string { return eventPrefix + account
 // LiveSubject is where the stored events of a session are republished.
 func LiveSubject(account, session string) string { return livePrefix + account + "." + session }
 
-// OutboxSubject is where messages of a session wait for AXP.
-func OutboxSubject(partition int, account, session string) string {
-	return outboxPrefix + strconv.Itoa(partition) + "." + account + "." + session
+// OutboxSubject is where messages of a session wait for AXP, in one of n
+// partitions.
+func OutboxSubject(partition, n int, account, session string) string {
+	return outboxPartition(partition, n) + account + "." + session
 }
 
-// OutboxConsumer is the durable consumer of a partition.
-func OutboxConsumer(partition int) string { return fmt.Sprintf("outbox-%d", partition) }
+// outboxPartition begins the subjects of a partition. It names n as well, so that
+// the stream takes nothing of who counts otherwise.
+func outboxPartition(partition, n int) string {
+	return outboxPrefix + strconv.Itoa(partition) + "of" + strconv.Itoa(n) + "."
+}
+
+// OutboxConsumer is the durable consumer of one of n partitions.
+func OutboxConsumer(partition, n int) string { return fmt.Sprintf("outbox-%d-%d", n, partition) }
 
 // Partition spreads sessions over n partitions; all messages of a session
 // share one, so that their order holds.

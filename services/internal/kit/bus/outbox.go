@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -18,7 +17,7 @@ import (
 // RemoveOutbox takes a finished entry out of the outbox. It is nil as well where
 // the entry is gone already.
 func (b *Bus) RemoveOutbox(ctx context.Context, sequence uint64) error {
-	stream, err := b.outbox.open(ctx, b.JS, OutboxStream)
+	stream, err := b.outbox.open(ctx, b.JS)
 	if err != nil {
 		return fmt.Errorf("find the outbox: %w", err)
 	}
@@ -36,11 +35,11 @@ func (b *Bus) RemoveOutbox(ctx context.Context, sequence uint64) error {
 // OldestOutbox is the place of the oldest entry in a partition; found is false
 // where the partition is empty. The stream's leader answers.
 func (b *Bus) OldestOutbox(ctx context.Context, partition int) (sequence uint64, found bool, err error) {
-	stream, err := b.outbox.open(ctx, b.JS, OutboxStream)
+	stream, err := b.outbox.open(ctx, b.JS)
 	if err != nil {
 		return 0, false, fmt.Errorf("find the outbox: %w", err)
 	}
-	msg, err := stream.GetMsg(ctx, 0, jetstream.WithGetMsgSubject(OutboxFilter(partition)))
+	msg, err := stream.GetMsg(ctx, 0, jetstream.WithGetMsgSubject(OutboxFilter(partition, b.cfg.Partitions)))
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return 0, false, nil
@@ -52,7 +51,7 @@ func (b *Bus) OldestOutbox(ctx context.Context, partition int) (sequence uint64,
 
 // CountOutbox is how many entries of the outbox have subjects that match filter.
 func (b *Bus) CountOutbox(ctx context.Context, filter string) (int, error) {
-	stream, err := b.outbox.open(ctx, b.JS, OutboxStream)
+	stream, err := b.outbox.open(ctx, b.JS)
 	if err != nil {
 		return 0, fmt.Errorf("find the outbox: %w", err)
 	}
@@ -67,23 +66,37 @@ func (b *Bus) CountOutbox(ctx context.Context, filter string) (int, error) {
 	return n, nil
 }
 
-// OutboxFilter matches what is in a partition of the outbox.
-func OutboxFilter(partition int) string { return outboxPrefix + strconv.Itoa(partition) + ".*.*" }
+// LastOutbox is the place of the latest entry that the outbox has ever stored, of
+// whatever partition. The stream's leader answers, or who still believes to be it.
+func (b *Bus) LastOutbox(ctx context.Context) (sequence uint64, err error) {
+	stream, err := b.outbox.open(ctx, b.JS)
+	if err != nil {
+		return 0, fmt.Errorf("find the outbox: %w", err)
+	}
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("look at the outbox: %w", err)
+	}
+	return info.State.LastSeq, nil
+}
 
-// lazyStream finds a stream once: looking for it is a question of its own.
-type lazyStream struct {
+// OutboxFilter matches what is in one of n partitions of the outbox.
+func OutboxFilter(partition, n int) string { return outboxPartition(partition, n) + "*.*" }
+
+// outboxStream finds the stream once: looking for it is a question of its own.
+type outboxStream struct {
 	mu     sync.Mutex
 	stream jetstream.Stream
 }
 
-func (l *lazyStream) open(ctx context.Context, js jetstream.JetStream, name string) (jetstream.Stream, error) {
+func (l *outboxStream) open(ctx context.Context, js jetstream.JetStream) (jetstream.Stream, error) {
 	l.mu.Lock()
 	found := l.stream
 	l.mu.Unlock()
 	if found != nil {
 		return found, nil
 	}
-	found, err := js.Stream(ctx, name)
+	found, err := js.Stream(ctx, OutboxStream)
 	if err != nil {
 		return nil, err
 	}

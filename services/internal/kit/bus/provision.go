@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -138,7 +139,7 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 		}),
 		common(jetstream.StreamConfig{
 			Name: OutboxStream, Description: "Customers' messages on their way to AXP.",
-			Subjects: []string{outboxPrefix + "*.*.*"}, Retention: jetstream.LimitsPolicy,
+			Subjects: outboxSubjects(c.Partitions), Retention: jetstream.LimitsPolicy,
 			MaxAge: c.OutboxMaxAge, Duplicates: c.OutboxWindow,
 			Metadata: map[string]string{metaPartitions: strconv.Itoa(c.Partitions)},
 		}),
@@ -187,7 +188,7 @@ func (b *Bus) consumers() map[string][]jetstream.ConsumerConfig {
 	outbox := make([]jetstream.ConsumerConfig, 0, b.cfg.Partitions)
 	for i := range b.cfg.Partitions {
 		outbox = append(outbox, jetstream.ConsumerConfig{
-			Durable: OutboxConsumer(i), FilterSubject: OutboxFilter(i),
+			Durable: OutboxConsumer(i, b.cfg.Partitions), FilterSubject: OutboxFilter(i, b.cfg.Partitions),
 			AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second, MaxAckPending: outboxAhead, MaxDeliver: -1,
 			PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{OutboxGroup}, PinnedTTL: 3 * time.Second,
 		})
@@ -211,7 +212,7 @@ func (b *Bus) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) erro
 	case errors.Is(err, jetstream.ErrStreamNotFound) && b.cfg.Manage:
 		_, err = b.JS.CreateStream(ctx, cfg)
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			return nil // another process was first; its configuration is checked at our next start
+			return b.ensureStream(ctx, cfg) // another process was first, which may have made it otherwise
 		}
 		return err
 	case err != nil:
@@ -224,8 +225,8 @@ func (b *Bus) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) erro
 	if have.Retention != cfg.Retention {
 		return fmt.Errorf("it is a stream of kind %s, this version needs %s: let it drain, then delete it", have.Retention, cfg.Retention)
 	}
-	if want := cfg.Metadata[metaPartitions]; want != "" && have.Metadata[metaPartitions] != want && s.CachedInfo().State.Msgs > 0 {
-		return fmt.Errorf("it holds messages in %s partitions, OUTBOX_PARTITIONS says %s: let it drain first", have.Metadata[metaPartitions], want)
+	if cfg.Name == OutboxStream && !slices.Equal(have.Subjects, cfg.Subjects) {
+		return b.repartition(ctx, s, cfg)
 	}
 	if !b.cfg.Manage || sameStream(have, cfg) {
 		return nil

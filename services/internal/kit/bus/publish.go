@@ -66,7 +66,8 @@ func EventKind(rec *busv1.EventRecord) string {
 }
 
 // PublishOutbox stores an entry in the outbox, in the partition of its session.
-// It fails with ErrErased where the session was erased.
+// It fails with ErrErased where the session was erased, and stores nothing where
+// the outbox has another number of partitions by now.
 func (b *Bus) PublishOutbox(ctx context.Context, e *busv1.OutboxEntry, msgID string) (Ack, error) {
 	if !ValidToken(e.GetAccount()) || !ValidToken(e.GetSessionId()) {
 		return Ack{}, ErrInvalidToken
@@ -78,7 +79,7 @@ func (b *Bus) PublishOutbox(ctx context.Context, e *busv1.OutboxEntry, msgID str
 	if err != nil {
 		return Ack{}, fmt.Errorf("encode outbox entry: %w", err)
 	}
-	msg := nats.NewMsg(OutboxSubject(Partition(e.GetSessionId(), b.cfg.Partitions), e.GetAccount(), e.GetSessionId()))
+	msg := nats.NewMsg(OutboxSubject(Partition(e.GetSessionId(), b.cfg.Partitions), b.cfg.Partitions, e.GetAccount(), e.GetSessionId()))
 	msg.Data = data
 	return b.publish(ctx, msg, msgID)
 }

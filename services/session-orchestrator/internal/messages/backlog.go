@@ -66,12 +66,12 @@ func newBacklog(b *bus.Bus, bounds Bounds, now func() time.Time) *backlog {
 // admit takes room for a message of the session, or refuses with RATE_LIMITED.
 func (b *backlog) admit(ctx context.Context, account, session string) error {
 	partition := bus.Partition(session, b.partitions)
-	err := b.take(ctx, bus.OutboxSubject(partition, account, session), b.bounds.Session,
+	err := b.take(ctx, bus.OutboxSubject(partition, b.partitions, account, session), b.bounds.Session,
 		"too many messages of this chat are waiting for AXP")
 	if err != nil {
 		return err
 	}
-	return b.take(ctx, bus.OutboxSubject(partition, account, "*"), b.bounds.Account,
+	return b.take(ctx, bus.OutboxSubject(partition, b.partitions, account, "*"), b.bounds.Account,
 		"too many messages of the account are waiting for AXP")
 }
 

@@ -45,7 +45,7 @@ func (o *outbox) write(t *testing.T, b *backlog, account, session string) error 
 	t.Helper()
 	err := b.admit(t.Context(), account, session)
 	if err == nil {
-		o.stored["chat.outbox.0."+account+"."+session]++
+		o.stored["chat.outbox.0of1."+account+"."+session]++
 	}
 	return err
 }
@@ -83,7 +83,7 @@ func TestOneSessionCannotFillTheOutbox(t *testing.T) {
 	if o.asked != before {
 		t.Errorf("asked %d times for one who insists, want none", o.asked-before)
 	}
-	o.stored["chat.outbox.0.ABCDEF.s1"] = 50 // some are sent
+	o.stored["chat.outbox.0of1.ABCDEF.s1"] = 50 // some are sent
 	o.now = o.now.Add(fullFor)
 	if err := o.write(t, b, "ABCDEF", "s1"); err != nil {
 		t.Errorf("when there is room again: %v", err)

@@ -45,7 +45,7 @@ func entry(session, id string) *busv1.OutboxEntry {
 // store puts bytes into the outbox, as they are.
 func store(t *testing.T, b *bus.Bus, session string, data []byte) {
 	t.Helper()
-	subject := bus.OutboxSubject(bus.Partition(session, b.Config().Partitions), "ABCDEF", session)
+	subject := bus.OutboxSubject(bus.Partition(session, b.Config().Partitions), b.Config().Partitions, "ABCDEF", session)
 	if _, err := b.JS.Publish(t.Context(), subject, data); err != nil {
 		t.Fatal(err)
 	}

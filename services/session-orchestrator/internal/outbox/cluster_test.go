@@ -78,7 +78,7 @@ func unpin(t *testing.T, b *bus.Bus) {
 		return
 	}
 	for i := range b.Config().Partitions {
-		_ = stream.UnpinConsumer(t.Context(), bus.OutboxConsumer(i), bus.OutboxGroup) // nobody may be pinned
+		_ = stream.UnpinConsumer(t.Context(), bus.OutboxConsumer(i, b.Config().Partitions), bus.OutboxGroup) // nobody may be pinned
 	}
 }
 
@@ -87,7 +87,7 @@ func elect(t *testing.T, b *bus.Bus) {
 	t.Helper()
 	subjects := []string{"$JS.API.STREAM.LEADER.STEPDOWN." + bus.OutboxStream}
 	for i := range b.Config().Partitions {
-		subjects = append(subjects, "$JS.API.CONSUMER.LEADER.STEPDOWN."+bus.OutboxStream+"."+bus.OutboxConsumer(i))
+		subjects = append(subjects, "$JS.API.CONSUMER.LEADER.STEPDOWN."+bus.OutboxStream+"."+bus.OutboxConsumer(i, b.Config().Partitions))
 	}
 	for _, subject := range subjects {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -140,7 +140,7 @@ func TestANewLeaderKnowsOfNoPins(t *testing.T) {
 	await.Until(t, "some arrive", func() bool { return up.count() > 0 })
 	for i := range feeder.Config().Partitions {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		_, err := feeder.NC.RequestWithContext(ctx, "$JS.API.CONSUMER.LEADER.STEPDOWN."+bus.OutboxStream+"."+bus.OutboxConsumer(i), nil)
+		_, err := feeder.NC.RequestWithContext(ctx, "$JS.API.CONSUMER.LEADER.STEPDOWN."+bus.OutboxStream+"."+bus.OutboxConsumer(i, feeder.Config().Partitions), nil)
 		cancel()
 		if err != nil {
 			t.Logf("partition %d keeps its leader: %v", i, err)

@@ -24,8 +24,6 @@ const (
 	resetPatience = 2 * time.Second
 	// removeAgain is the pause before a finished message is removed again.
 	removeAgain = 200 * time.Millisecond
-	// skew is how far the clocks of NATS servers may lie apart.
-	skew = time.Second
 )
 
 // partition works one pinned consumer.
@@ -48,10 +46,10 @@ type partition struct {
 	awaiting  bool
 	resetAt   time.Time
 	next      uint64
-	began     time.Time // of the tenure, by the server's clock; zero: not known
+	began     mark      // of the tenure
 	heir      bool      // somebody else may have had the partition right before
-	quiet     time.Time // when it was last seen empty and without an owner, by the server's clock
-	quietAt   time.Time // the same by ours
+	quiet     mark      // when it was last seen empty and without an owner
+	quietAt   time.Time // the same by our clock
 	quietBy   string    // which leader of the consumer said so
 	stray     stray     // as of the last inspection
 
@@ -132,13 +130,14 @@ func (p *partition) reset(why string) {
 	ctx, cancel := context.WithTimeout(p.parent, askTimeout)
 	defer cancel()
 	// Whatever is stored by now may have been worked on, by whoever had the pin.
-	p.began = time.Time{}
+	p.began = everything()
 	p.heir = true
 	if c, err := p.Bus.JS.Consumer(ctx, bus.OutboxStream, p.Name); err == nil {
-		p.began = c.CachedInfo().TimeStamp
+		info := c.CachedInfo()
+		p.began = p.mark(ctx, info)
 		// Who got the pin after the quiet moment would still have it, but of the same
 		// leader of the consumer: another one knows of no pins.
-		p.heir = why != newPin || time.Since(p.quietAt) > pinTTL || leader(c.CachedInfo()) != p.quietBy
+		p.heir = why != newPin || time.Since(p.quietAt) > pinTTL || leader(info) != p.quietBy
 	}
 	if err := p.rewind(ctx); err != nil {
 		p.Log.Warn("outbox consumer could not be reset; it is tried again", "consumer", p.Name, "error", err)
@@ -146,6 +145,15 @@ func (p *partition) reset(why string) {
 		p.Meters.reset(p.parent, why)
 	}
 	p.awaiting, p.resetAt = true, time.Now()
+}
+
+// mark is where the outbox stands now. The consumer's leader has answered before.
+func (p *partition) mark(ctx context.Context, info *jetstream.ConsumerInfo) mark {
+	last, err := p.Bus.LastOutbox(ctx)
+	if err != nil || last < info.Delivered.Stream { // the stream's leader is behind
+		return everything()
+	}
+	return mark{sequence: last, at: info.TimeStamp.Add(skew)}
 }
 
 // rewind has the server deliver again from the oldest message there is. Not
@@ -199,9 +207,9 @@ func (p *partition) handle(m jetstream.Msg) {
 	p.next++
 	p.queue(delivery{
 		msg: m, key: m.Subject(), sequence: md.Sequence.Stream,
-		old:       p.began.IsZero() || md.Timestamp.Before(p.began.Add(skew)),
+		old:       p.began.covers(md),
 		again:     md.NumDelivered > 1,
-		inherited: p.heir || md.Timestamp.Before(p.quiet),
+		inherited: p.heir || p.quiet.covers(md),
 	})
 }
 
@@ -470,7 +478,8 @@ func (p *partition) note(info *jetstream.ConsumerInfo) {
 	p.handling.Lock()
 	defer p.handling.Unlock()
 	if holder == "" && info.NumAckPending == 0 && info.NumPending == 0 {
-		p.quiet, p.quietAt, p.quietBy = info.TimeStamp, time.Now(), leader(info)
+		// Nothing waits behind what was delivered last: what comes later was stored later.
+		p.quiet, p.quietAt, p.quietBy = mark{sequence: info.Delivered.Stream, at: info.TimeStamp}, time.Now(), leader(info)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -106,9 +106,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer quit()
 	w.beat()
 	w.mu.Lock()
-	for i := range w.bus.Config().Partitions {
+	n := w.bus.Config().Partitions
+	for i := range n {
 		w.partitions = append(w.partitions, newPartition(ctx, partitionParams{
-			Bus: w.bus, Index: i, Name: bus.OutboxConsumer(i), Work: w.do, Log: w.log, Meters: w.meters, Paused: w.paused, Link: w.link, Group: &w.group,
+			Bus: w.bus, Index: i, Name: bus.OutboxConsumer(i, n), Work: w.do, Log: w.log, Meters: w.meters, Paused: w.paused, Link: w.link, Group: &w.group,
 		}))
 	}
 	partitions := w.partitions
