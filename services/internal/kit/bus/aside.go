@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -65,25 +64,9 @@ func (b *Bus) SetAside(ctx context.Context, stream string, m jetstream.Msg, caus
 // NextAside reads the first entry of the stream ASIDE at or after a sequence, and its
 // sequence; found is false where there is none. It is for operators.
 func (b *Bus) NextAside(ctx context.Context, from uint64) (rec *busv1.AsideRecord, sequence uint64, found bool, err error) {
-	err = patiently(ctx, func(ctx context.Context) error {
-		s, err := b.JS.Stream(ctx, AsideStream)
-		if err != nil {
-			return err
-		}
-		m, err := s.GetMsg(ctx, from, jetstream.WithGetMsgSubject(asidePrefix+">"))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		rec, sequence, found = &busv1.AsideRecord{}, m.Sequence, true
-		return proto.Unmarshal(m.Data, rec)
-	})
-	if err != nil {
-		return nil, sequence, found, fmt.Errorf("read the stream %s: %w", AsideStream, err)
-	}
-	return rec, sequence, found, nil
+	rec = &busv1.AsideRecord{}
+	sequence, found, err = b.nextSetAside(ctx, AsideStream, asidePrefix+">", from, rec)
+	return rec, sequence, found, err
 }
 
 // CountAside is how many entries wait for an operator.

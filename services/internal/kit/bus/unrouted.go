@@ -14,25 +14,33 @@ import (
 // NextUnrouted reads the first callback that was set aside at or after a sequence,
 // and its sequence; found is false where there is none. It is for operators.
 func (b *Bus) NextUnrouted(ctx context.Context, from uint64) (rec *busv1.UnroutedRecord, sequence uint64, found bool, err error) {
+	rec = &busv1.UnroutedRecord{}
+	sequence, found, err = b.nextSetAside(ctx, UnroutedStream, unroutedPrefix+">", from, rec)
+	return rec, sequence, found, err
+}
+
+// nextSetAside reads the first entry of a stream for operators into rec. What can't
+// be read into it fails, with the sequence it has.
+func (b *Bus) nextSetAside(ctx context.Context, stream, subjects string, from uint64, rec proto.Message) (sequence uint64, found bool, err error) {
 	err = patiently(ctx, func(ctx context.Context) error {
-		s, err := b.JS.Stream(ctx, UnroutedStream)
+		s, err := b.JS.Stream(ctx, stream)
 		if err != nil {
 			return err
 		}
-		m, err := s.GetMsg(ctx, from, jetstream.WithGetMsgSubject(unroutedPrefix+">"))
+		m, err := s.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subjects))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		rec, sequence, found = &busv1.UnroutedRecord{}, m.Sequence, true
+		sequence, found = m.Sequence, true
 		return proto.Unmarshal(m.Data, rec)
 	})
 	if err != nil {
-		return nil, sequence, found, fmt.Errorf("read the stream %s: %w", UnroutedStream, err)
+		err = fmt.Errorf("read the stream %s: %w", stream, err)
 	}
-	return rec, sequence, found, nil
+	return sequence, found, err
 }
 
 // RemoveUnrouted removes a callback that was set aside. It is nil as well where it
