@@ -100,7 +100,6 @@ func badInputs() []badInput {
 		{"gRPC, stream with a token of another secret", 3, []string{"Unauthenticated"}, func(ctx context.Context, s *sender) (string, error) {
 			return connectWith(ctx, s, forged(), []byte("\x12\x00"))
 		}},
-		// What gRPC itself can't decode it answers so, before the gateway sees it.
 		{"gRPC, frame that is none", 5, []string{"InvalidArgument"}, func(ctx context.Context, s *sender) (string, error) {
 			return connectWith(ctx, s, s.t.Token, []byte("\xff\xff\xff\xff"+rand.Text()))
 		}},
