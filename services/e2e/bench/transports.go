@@ -89,7 +89,7 @@ func overGRPC(ctx context.Context, s *side, readers *sync.WaitGroup, open opener
 	if err == nil {
 		var f *axpchatv1.ConnectResponse
 		if f, err = recv(); err == nil && f.GetWelcome() == nil {
-			err = errNoWelcome
+			err = fmt.Errorf("%w: %v", errNoWelcome, f)
 		}
 	}
 	if err != nil {

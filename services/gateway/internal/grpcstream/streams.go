@@ -104,7 +104,7 @@ type mouth struct {
 
 // writerRest is how long the goroutine that sends waits for the next frame. An
 // idle client must not hold on to its stack.
-const writerRest = 200 * time.Millisecond
+const writerRest = time.Second
 
 // newWriter returns a writer that must be closed. A goroutine that is stuck in
 // send ends when the handler has returned.

@@ -24,7 +24,7 @@ const (
 	burst = 64
 	// rest is how long a stream for which nothing comes keeps the goroutine that
 	// serves it, at least, and half of how long at most.
-	rest = 200 * time.Millisecond
+	rest = time.Second
 	// lastReplies is how long the answers to commands that are under way are
 	// waited for when a stream ends in good order.
 	lastReplies = 3 * time.Second
