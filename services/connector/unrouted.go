@@ -22,14 +22,24 @@ func Unrouted(ctx context.Context, env lifecycle.Env) []lifecycle.Subcommand {
 }
 
 func unrouted(ctx context.Context, env lifecycle.Env, replay bool) (err error) {
+	c, err := forOperators(ctx, env)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	return ingest.Unrouted(ctx, ingest.UnroutedParams{Config: c.config.Ingest, Log: c.log, Bus: c.bus, Out: env.Stdout, Replay: replay})
+}
+
+// forOperators connects to NATS for a subcommand and makes nothing else. What it
+// returns must be closed.
+func forOperators(ctx context.Context, env lifecycle.Env) (*Connector, error) {
 	var cfg Config
 	if err := config.Load(&cfg, env.Sources); err != nil {
-		return err
+		return nil, err
 	}
 	c := &Connector{log: logx.New(env.Stderr, cfg.Log, env.Name), config: cfg}
-	defer func() { err = errors.Join(err, c.Close()) }()
 	if err := c.openBus(ctx, Params{Config: cfg, Log: c.log, Providers: telemetry.Nop()}); err != nil {
-		return err
+		return nil, errors.Join(err, c.Close())
 	}
-	return ingest.Unrouted(ctx, ingest.UnroutedParams{Config: cfg.Ingest, Log: c.log, Bus: c.bus, Out: env.Stdout, Replay: replay})
+	return c, nil
 }
