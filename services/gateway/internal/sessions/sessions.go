@@ -51,11 +51,7 @@ func (r *Reader) Look(ctx context.Context, p *auth.Principal, session string) (*
 	if err != nil {
 		return nil, 0, unavailable(err)
 	}
-	if rec.GetSubject() != p.Subject || p.Subject == "" {
-		return nil, 0, notFound()
-	}
-	// The subject of an anonymous customer is often of his own choice.
-	if p.Anonymous && !rec.GetSession().GetAnonymous() {
+	if !bus.OwnedBy(rec, p.Subject, p.Anonymous) {
 		return nil, 0, notFound()
 	}
 	return rec, revision, nil

@@ -53,9 +53,7 @@ func ParseJoined(account, joined string) (Ref, bool) {
 }
 
 // Session reads a session of the caller's with its revision. One that belongs
-// to somebody else is not told apart from one that is not there. An anonymous
-// caller, whose subject is often of his own choice, has no session of one who has
-// signed in under it.
+// to somebody else (bus.OwnedBy) is not told apart from one that is not there.
 func (r *Records) Session(ctx context.Context, caller *orchestratorv1.Caller, id string) (*busv1.SessionRecord, uint64, error) {
 	notFound := errs.New(axpchatv1.ErrorReason_ERROR_REASON_SESSION_NOT_FOUND, "there is no such session")
 	if !bus.ValidToken(id) || !bus.ValidToken(caller.GetAccount()) {
@@ -67,9 +65,7 @@ func (r *Records) Session(ctx context.Context, caller *orchestratorv1.Caller, id
 		return nil, 0, notFound
 	case err != nil:
 		return nil, 0, Unavailable(err)
-	case rec.GetSubject() != caller.GetSubject() || rec.GetSession() == nil:
-		return nil, 0, notFound
-	case caller.GetAnonymous() && !rec.GetSession().GetAnonymous():
+	case !bus.OwnedBy(rec, caller.GetSubject(), caller.GetAnonymous()) || rec.GetSession() == nil:
 		return nil, 0, notFound
 	}
 	return rec, rev, nil

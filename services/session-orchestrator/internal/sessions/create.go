@@ -139,7 +139,7 @@ func (s *Service) takeOver(ctx context.Context, key string, draft *busv1.Session
 	if err != nil {
 		return nil, 0, records.Unavailable(err)
 	}
-	if have.GetSubject() != draft.GetSubject() || draft.GetSession().GetAnonymous() && !have.GetSession().GetAnonymous() || !bytes.Equal(have.GetRequestHash(), draft.GetRequestHash()) {
+	if !bus.OwnedBy(have, draft.GetSubject(), draft.GetSession().GetAnonymous()) || !bytes.Equal(have.GetRequestHash(), draft.GetRequestHash()) {
 		return nil, 0, errs.New(axpchatv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED, "the request id was used with other content")
 	}
 	if have.GetSession().GetStatus() != axpchatv1.SessionStatus_SESSION_STATUS_CREATING {

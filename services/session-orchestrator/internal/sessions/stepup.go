@@ -6,6 +6,7 @@ import (
 	busv1 "github.com/axpchat/connector/gen/axpchat/bus/v1"
 	orchestratorv1 "github.com/axpchat/connector/gen/axpchat/orchestrator/v1"
 	axpchatv1 "github.com/axpchat/connector/gen/axpchat/v1"
+	"github.com/axpchat/connector/services/internal/kit/bus"
 	"github.com/axpchat/connector/services/internal/kit/errs"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/patience"
 	"github.com/axpchat/connector/services/session-orchestrator/internal/state"
@@ -36,7 +37,7 @@ func (s *Service) StepUp(ctx context.Context, caller *orchestratorv1.Caller, req
 	}
 	return s.change(ctx, rec, func(rec *busv1.SessionRecord) error {
 		// Of two customers who name the same anonymous one the first gets it.
-		own := owns(rec, caller)
+		own := bus.OwnedBy(rec, caller.GetSubject(), caller.GetAnonymous())
 		if !own && !mayClaim(rec, caller) {
 			return noSession()
 		}
@@ -66,10 +67,6 @@ func (s *Service) claimed(ctx context.Context, caller *orchestratorv1.Caller, id
 		return nil, noSession()
 	}
 	return rec, nil
-}
-
-func owns(rec *busv1.SessionRecord, caller *orchestratorv1.Caller) bool {
-	return rec.GetSubject() == caller.GetSubject()
 }
 
 // mayClaim tells whether the session is anonymous and the caller its customer.
